@@ -1,0 +1,268 @@
+"""Benchmark files -> `Benchmark`.
+
+A file whose root is a list defines controls, each once, under a stable key. A file whose root is a mapping is a benchmark
+version: a table of contents that gives controls their number, level and assessment, and may override parameters. Both hold
+data only: a check is a mapping with one known check type, decoded into that type's dataclass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from auditor.model import Benchmark, BenchmarkInfo, Check, Control, ControlInfo, Remediation, Severity
+from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
+
+CheckTypes = Mapping[str, type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A control as a benchmark file defines it."""
+
+    key: str
+    title: str
+    severity: Severity
+    target: Literal["docker-host", "node", "cluster"]
+    rationale: str
+    check: Check
+    remediation: Remediation
+    applies_when: Check | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A line of a table of contents."""
+
+    id: str
+    control: str
+    level: int
+    assessment: Literal["automated", "manual"]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.level not in (1, 2):
+            raise ValueError("level must be 1 or 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """A benchmark version's table of contents. ``controls_total``: how many controls the published document has."""
+
+    benchmark: str
+    version: str
+    title: str
+    controls_total: int
+    controls: tuple[Entry, ...]
+    sections: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Every control definition and table of contents below some folders, parsed but not yet bound."""
+
+    types: CheckTypes
+    definitions: dict[str, tuple[str, yaml.Node]]
+    contents: dict[tuple[str, str], tuple[str, yaml.Node]]
+    digest: str
+
+    def names(self) -> dict[str, list[str]]:
+        """Return the benchmarks' names and versions, oldest first."""
+        found: dict[str, list[str]] = {}
+        for name, version in sorted(self.contents, key=lambda nv: (nv[0], _version_key(nv[1]))):
+            found.setdefault(name, []).append(version)
+        return found
+
+    def load(self, ref: str, because: str = "") -> Benchmark:
+        """Return the benchmark ``name`` (its latest version) or ``name@version``; raises `InputError`."""
+        name, _, version = ref.partition("@")
+        versions = self.names().get(name)
+        if versions is None:
+            raise InputError([Mistake("--benchmark", 0, 0, f"there is no benchmark {name!r}{did_you_mean(name, self.names())}")])
+        version = version or versions[-1]
+        if version not in versions:
+            raise InputError([Mistake("--benchmark", 0, 0, f"{name} has no version {version!r}; known: {', '.join(versions)}")])
+        file, node = self.contents[name, version]
+        decoder = Decoder(file)
+        contents: Contents | None = decoder.decode(node, Contents)
+        decoder.finish()
+        assert contents is not None
+        controls, mistakes = self._bind(contents, file, node)
+        if mistakes:
+            raise InputError(mistakes)
+        return Benchmark(name, version, contents.title, tuple(controls), contents.controls_total, self.digest, because, contents.sections)
+
+    def _bind(self, contents: Contents, file: str, node: yaml.Node) -> tuple[list[Control], list[Mistake]]:
+        controls: list[Control] = []
+        mistakes: list[Mistake] = []
+        seen: dict[str, str] = {}
+        entry_nodes = _child(node, "controls")
+        assert isinstance(entry_nodes, yaml.SequenceNode)
+        for entry, entry_node in zip(contents.controls, entry_nodes.value, strict=True):
+            line, column = entry_node.start_mark.line + 1, entry_node.start_mark.column + 1
+            if entry.id in seen:
+                mistakes.append(Mistake(file, line, column, f"the number {entry.id} stands here twice"))
+            seen[entry.id] = entry.control
+            if entry.control not in self.definitions:
+                hint = did_you_mean(entry.control, self.definitions)
+                mistakes.append(Mistake(file, line, column, f"there is no control {entry.control!r}{hint}"))
+                continue
+            where, definition_node = self.definitions[entry.control]
+            override = _child(entry_node, "parameters")
+            try:
+                definition = decode_definition(where, definition_node, self.types, override)
+            except InputError as error:
+                mistakes.extend(error.mistakes)
+                continue
+            controls.append(_control(definition, entry))
+        return controls, mistakes
+
+
+def _control(d: Definition, e: Entry) -> Control:
+    section = e.id.rpartition(".")[0]
+    return Control(e.id, d.key, d.title, e.level, e.assessment, d.severity, d.target, d.rationale, d.remediation, d.check,
+                   d.applies_when, section)  # fmt: skip
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(p) if p.isdigit() else -1 for p in version.split("."))
+
+
+def _child(node: yaml.Node, name: str) -> yaml.Node | None:
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value == name:
+            return value  # type: ignore[no-any-return]
+    return None
+
+
+def check_decoder(types: CheckTypes) -> Any:
+    """Return the decoder of a check: a mapping with exactly one key, the check type's name."""
+
+    def decode(decoder: Decoder, node: yaml.Node) -> Any:
+        entries = decoder.items(node, "a mapping with one check type")
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        if len(entries) != 1:
+            decoder.fail(node, "a check is a mapping with exactly one check type; put several under all: or any:")
+            return None
+        name, (key, value) = next(iter(entries.items()))
+        if name not in types:
+            decoder.fail(key, f"there is no check type {name!r}{did_you_mean(name, types)}")
+            return None
+        return decoder.decode(value, types[name])
+
+    return decode
+
+
+def decode_definition(file: str, node: yaml.Node, types: CheckTypes, override: yaml.Node | None = None) -> Definition:
+    """Decode one control; ``override`` holds a version's own parameter values. Raises `InputError`."""
+    decoder = Decoder(file, {Check: check_decoder(types)})
+    defaults = {k: v for k, (_, v) in decoder.items(p).items()} if (p := _child(node, "parameters")) else {}
+    overrides = {k: v for k, (_, v) in decoder.items(override).items()} if override is not None else {}
+    for name in overrides.keys() - defaults.keys():
+        decoder.fail(overrides[name], f"the control has no parameter {name!r}{did_you_mean(name, defaults)}")
+    decoder.parameters = {**defaults, **overrides}
+    definition = decoder.decode(node, Definition)
+    for name in defaults.keys() - decoder.used_parameters:
+        decoder.fail(defaults[name], f"the parameter {name!r} is used nowhere in this control")
+    decoder.finish()
+    assert isinstance(definition, Definition)
+    return definition
+
+
+def parse(files: list[tuple[str, str]], types: CheckTypes) -> Library:
+    """Sort (file name, text) pairs into definitions and tables of contents; raises `InputError` with every mistake."""
+    mistakes: list[Mistake] = []
+    definitions: dict[str, tuple[str, yaml.Node]] = {}
+    contents: dict[tuple[str, str], tuple[str, yaml.Node]] = {}
+    digest = hashlib.sha256()
+    for file, text in sorted(files):
+        digest.update(f"{Path(file).name}\0{len(text.encode())}\0".encode() + text.encode())
+        try:
+            root = compose(text, file)
+        except InputError as error:
+            mistakes.extend(error.mistakes)
+            continue
+        if isinstance(root, yaml.SequenceNode):
+            for node in root.value:
+                key = _child(node, "key")
+                name = key.value if isinstance(key, yaml.ScalarNode) else ""
+                mark = node.start_mark
+                if not name:
+                    mistakes.append(Mistake(file, mark.line + 1, mark.column + 1, "a control needs a key"))
+                elif name in definitions:
+                    other, there = definitions[name]
+                    at = f"{other}:{there.start_mark.line + 1}"
+                    mistakes.append(Mistake(file, mark.line + 1, mark.column + 1, f"the control {name!r} is already defined at {at}"))
+                else:
+                    definitions[name] = (file, node)
+        elif isinstance(root, yaml.MappingNode):
+            ids = [c.value if isinstance(c := _child(root, k), yaml.ScalarNode) else "" for k in ("benchmark", "version")]
+            contents[ids[0], ids[1]] = (file, root)
+        else:
+            mistakes.append(Mistake(file, 1, 1, "must be a list of controls or a benchmark's table of contents"))
+    if mistakes:
+        raise InputError(mistakes)
+    return Library(types, definitions, contents, digest.hexdigest())
+
+
+def _packaged_files() -> list[tuple[str, str]]:
+    root = resources.files("benchmarks")
+    found = []
+    for folder in root.iterdir():
+        if folder.is_dir() and not folder.name.startswith(("_", ".")):
+            for item in folder.iterdir():
+                if item.name.endswith(".yaml"):
+                    found.append((f"benchmarks/{folder.name}/{item.name}", item.read_text(encoding="utf-8")))
+    return found
+
+
+def packaged(types: CheckTypes) -> Library:
+    """Return the benchmarks that come with the package."""
+    return _packaged(tuple(sorted(types.items(), key=lambda kv: kv[0])))
+
+
+@cache
+def _packaged(types: tuple[tuple[str, type], ...]) -> Library:
+    return parse(_packaged_files(), dict(types))
+
+
+def lint(path: Path, types: CheckTypes) -> list[Mistake]:
+    """Return every mistake in a file of controls or in a table of contents (whose controls may be packaged ones)."""
+    try:
+        text = read_text(path)
+        library = parse([(str(path), text)], types)
+    except InputError as error:
+        return error.mistakes
+    mistakes: list[Mistake] = []
+    for file, node in library.definitions.values():
+        try:
+            decode_definition(file, node, types)
+        except InputError as error:
+            mistakes.extend(error.mistakes)
+    for file, node in library.contents.values():
+        decoder = Decoder(file)
+        contents = decoder.decode(node, Contents)
+        mistakes.extend(decoder.mistakes)
+        if contents is not None:
+            both = Library(types, packaged(types).definitions, {}, "")
+            mistakes.extend(m for m in both._bind(contents, file, node)[1] if m.file == file)
+    return sorted(mistakes)
+
+
+def info(benchmark: Benchmark) -> BenchmarkInfo:
+    """Return a benchmark's words, as reports print them."""
+    controls = tuple(
+        ControlInfo(c.id, c.key, c.title, c.level, c.assessment, c.severity, c.section, c.rationale, c.remediation.text)
+        for c in benchmark.controls
+    )
+    return BenchmarkInfo(benchmark.name, benchmark.version, benchmark.title, benchmark.sha256, benchmark.selected_because,
+                         benchmark.controls_total, controls, benchmark.sections)  # fmt: skip

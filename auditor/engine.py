@@ -1,0 +1,63 @@
+"""Judging: ``(controls, evidence) -> findings``. Pure: no I/O, no clock, no randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from auditor.model import Benchmark, Control, Evidence, Fact, Finding, Observation, Outcome, Status, worst
+
+
+def needs(benchmarks: Iterable[Benchmark], target: str) -> frozenset[Fact]:
+    """Return every fact that the controls for one kind of target need.
+
+    ``target`` is ``host`` (the controls for Docker hosts and nodes) or ``cluster``.
+    """
+    found: set[Fact] = set()
+    for benchmark in benchmarks:
+        for control in benchmark.controls:
+            if (control.target == "cluster") == (target == "cluster"):
+                found |= control.check.needs()
+                if control.applies_when is not None:
+                    found |= control.applies_when.needs()
+    return frozenset(found)
+
+
+def judge(benchmarks: Iterable[Benchmark], evidence: Evidence) -> list[Finding]:
+    """Return a finding for every control that is meant for this kind of target, in the benchmarks' order."""
+    cluster = evidence.target.transport == "kubernetes"
+    return [
+        _finding(benchmark, control, evidence)
+        for benchmark in benchmarks
+        for control in benchmark.controls
+        if (control.target == "cluster") == cluster
+    ]
+
+
+def _finding(benchmark: Benchmark, control: Control, evidence: Evidence) -> Finding:
+    outcome = _outcome(control, evidence)
+    status = worst(o.status for o in outcome.observations)
+    order = {s: i for i, s in enumerate((Status.FAIL, Status.ERROR, Status.MANUAL, Status.PASS, Status.NOT_APPLICABLE))}
+    observations = tuple(sorted(outcome.observations, key=lambda o: (order[o.status], o.subject)))
+    return Finding(evidence.target.name, benchmark.name, benchmark.version, control.id, control.key, control.title, control.level,
+                   control.assessment, control.severity, status, outcome.reason, observations)  # fmt: skip
+
+
+def _outcome(control: Control, evidence: Evidence) -> Outcome:
+    """Order of judging: does it apply, then what holds. A crash is an error of this one control, with its reason."""
+    try:
+        if control.applies_when is not None:
+            guard = control.applies_when.evaluate(evidence)
+            if guard.status in (Status.FAIL, Status.NOT_APPLICABLE):
+                return Outcome((), guard.reason or _why_not(guard))
+            if guard.status is not Status.PASS:
+                return guard
+        return control.check.evaluate(evidence)
+    except Exception as error:  # noqa: BLE001 - a defect in one check must not lose the others; it is reported as an error
+        detail = f"the check failed on this evidence: {type(error).__name__}: {error}"
+        return Outcome((Observation("target", Status.ERROR, "", detail, f"check of {control.key}"),))
+
+
+def _why_not(guard: Outcome) -> str:
+    failed = [o for o in guard.observations if o.status is Status.FAIL]
+    parts = [f"{o.subject}: {o.actual} (applies when {o.expected})" for o in failed[:3]]
+    return "does not apply: " + "; ".join(parts)

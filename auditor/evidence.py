@@ -1,0 +1,126 @@
+"""Evidence bundles: one JSON file a target, redacted before it is written, with a digest over what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from auditor.model import Evidence, Problem, Reason, Target, TargetStatus
+from auditor.yamlfile import InputError, Mistake
+
+FORMAT = "cis-auditor-evidence/1"
+MAX_BYTES = 1024 * 1024 * 1024
+
+
+def encode_answer(answer: Any) -> Any:
+    """Return an answer as JSON: a `Problem` becomes ``{"problem": {"reason", "detail"}}``."""
+    if isinstance(answer, Problem):
+        return {"problem": {"reason": answer.reason.value, "detail": answer.detail}}
+    return answer
+
+
+def decode_answer(answer: Any) -> Any:
+    """Return the answer or the `Problem` that `encode_answer` wrote."""
+    if isinstance(answer, dict) and answer.keys() == {"problem"}:
+        return problem_of(answer)
+    return answer
+
+
+def problem_of(entry: dict[str, Any]) -> Problem:
+    """Return the problem noted in a part of an answer (``{"problem": {"reason", "detail"}, ...}``)."""
+    problem = entry["problem"]
+    return Problem(Reason(problem["reason"]), str(problem["detail"]))
+
+
+def _body(evidence: Evidence) -> dict[str, Any]:
+    target = evidence.target
+    return {
+        "format": FORMAT,
+        "target": {"name": target.name, "transport": target.transport, "address": target.address, "groups": list(target.groups)},
+        "collected_at": evidence.collected_at,
+        "status": evidence.status.value,
+        "error": encode_answer(evidence.error)["problem"] if evidence.error else None,
+        "facts": {key: encode_answer(evidence.facts[key]) for key in sorted(evidence.facts)},
+    }
+
+
+def _canonical(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def digest(evidence: Evidence) -> str:
+    """Return the SHA-256 over the canonical JSON of everything in the bundle."""
+    return hashlib.sha256(_canonical(_body(evidence))).hexdigest()
+
+
+def file_name(target: str) -> str:
+    """Return a file name for a target's name that can't leave its folder or clash with another's."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", target).lstrip(".") or "_"
+    if safe != target or len(safe) > 100:
+        safe = f"{safe[:100]}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+    return safe
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file with mode 0600, whole or not at all; its folder is made with mode 0700."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def save(evidence: Evidence, folder: Path) -> Path:
+    """Write a bundle into a folder and return its path."""
+    body = _body(evidence)
+    path = folder / f"{file_name(evidence.target.name)}.evidence.json"
+    write_private(path, json.dumps({**body, "sha256": digest(evidence)}, sort_keys=True, indent=1).encode() + b"\n")
+    return path
+
+
+def load(path: Path) -> Evidence:
+    """Read a bundle; raises `InputError` when it isn't one or was altered."""
+    name = str(path)
+
+    def wrong(message: str) -> InputError:
+        return InputError([Mistake(name, 0, 0, message)])
+
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise wrong(f"is larger than {MAX_BYTES} bytes")
+        document = json.loads(path.read_bytes())
+        return _decode(document, wrong)
+    except OSError as error:
+        raise wrong(f"can't be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise wrong(f"is not an evidence bundle ({type(error).__name__}: {error})") from None
+
+
+def _decode(document: dict[str, Any], wrong: Any) -> Evidence:
+    if document.get("format") != FORMAT:
+        raise wrong(f"has the format {document.get('format')!r}; this version reads {FORMAT!r}")
+    target = document["target"]
+    facts = {str(key): decode_answer(answer) for key, answer in document["facts"].items()}
+    error = problem_of({"problem": document["error"]}) if document["error"] else None
+    subject = Target(str(target["name"]), str(target["transport"]), str(target["address"]), tuple(map(str, target["groups"])))
+    evidence = Evidence(subject, str(document["collected_at"]), facts, TargetStatus(document["status"]), error)
+    if digest(evidence) != document.get("sha256"):
+        raise wrong("was altered after it was written: its content does not match its digest")
+    return evidence
+
+
+def load_all(path: Path) -> list[Evidence]:
+    """Read a bundle, or every bundle of a folder in the order of their names; raises `InputError`."""
+    files = sorted(path.glob("*.evidence.json")) if path.is_dir() else [path]
+    if not files:
+        raise InputError([Mistake(str(path), 0, 0, "holds no *.evidence.json")])
+    return [load(f) for f in files]

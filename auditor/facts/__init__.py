@@ -1,0 +1,1 @@
+"""What may be asked of a target, how it answers, and the parsers of the answers."""

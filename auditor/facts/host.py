@@ -1,0 +1,135 @@
+"""Facts about a host: what runs there, its configuration files, its audit rules.
+
+Every fact here is answered by the host's own shell, all of them in one script (see `auditor.facts.script`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Programs that are looked for among the running processes, by the base name of argv[0] or of the executable.
+PROGRAMS = (
+    "dockerd", "containerd", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd",
+    "k3s", "rke2", "kubelite", "k8s-dqlite", "crio", "podman", "docker-proxy",
+)  # fmt: skip
+
+#: Environment variables of those programs whose values are read: they are settings, and hold no secret.
+ENVIRONMENT = (
+    "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_MIN_API_VERSION", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
+    "ETCD_CERT_FILE", "ETCD_KEY_FILE", "ETCD_CLIENT_CERT_AUTH", "ETCD_AUTO_TLS", "ETCD_TRUSTED_CA_FILE", "ETCD_PEER_CERT_FILE",
+    "ETCD_PEER_KEY_FILE", "ETCD_PEER_CLIENT_CERT_AUTH", "ETCD_PEER_AUTO_TLS", "ETCD_PEER_TRUSTED_CA_FILE", "ETCD_CONFIG_FILE",
+    "ETCD_DATA_DIR", "ETCD_LISTEN_CLIENT_URLS",
+)  # fmt: skip
+
+#: Flags that name a configuration file (or a folder of drop-ins) whose content may be read.
+CONFIG_FLAGS = (
+    "--config", "--config-file", "--config-dir", "--authorization-config", "--authentication-config", "--audit-policy-file",
+    "--admission-control-config-file", "--containerd-config", "--egress-selector-config-file",
+)  # fmt: skip
+
+#: Files whose content a benchmark may ask for by path. Nothing else on the host is ever opened.
+CONTENT_PATHS = ("/etc/docker/daemon.json", "/var/lib/kubelet/config.yaml", "/etc/containerd/config.toml")
+
+#: Folders below which a benchmark may ask for a file's owner and mode.
+STAT_ROOTS = (
+    "/etc/", "/usr/lib/systemd/", "/lib/systemd/", "/usr/local/lib/systemd/", "/run/", "/var/run/", "/var/lib/", "/usr/bin/",
+    "/usr/sbin/", "/usr/local/bin/", "/opt/cni/", "/home/kubernetes/",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Who we are on the host and what it is: always asked.
+
+    Value: ``{"hostname", "os", "kernel", "user", "uid": int, "become": "root"|"sudo"|"none"|"denied", "become_detail"}``.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Which of `PROGRAMS` run: always asked, since it decides what the host is.
+
+    Value: a list of ``{"pid": int, "name", "exe" (null when not readable), "args": [str] (argv without argv[0], secrets
+    redacted), "uid": int, "started": int (UNIX time), "contained": bool (runs in a container), "environ": {name: value}
+    (`ENVIRONMENT` only) or null (not readable)}``.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "processes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Owner and mode of a file, found in exactly one of these ways.
+
+    * ``path``: that path; a final ``/*`` means the entries of a folder;
+    * ``process`` and ``flag`` (and ``path`` for when the flag isn't given): the file a running program was told to use; with
+      ``match``, the flag names a folder and the files in it that match are meant;
+    * ``unit``: a systemd unit's file and its drop-ins, by systemd's own order of folders;
+    * ``static_pod``: the manifests in the kubelet's static-pod folder that define a pod for this component;
+    * ``executable``: the binaries of a running program.
+
+    Value: ``{"files": [{"path", "type": "regular file"|"directory"|"socket"|..., "mode": "0644", "uid": int, "gid": int,
+    "user", "group", "mtime": int}, or {"path", "problem": {...}}], "searched": [path]}``; absent files are not in ``files``.
+    Links are followed.
+    """
+
+    path: str = ""
+    process: str = ""
+    flag: str = ""
+    match: str = ""
+    unit: str = ""
+    static_pod: str = ""
+    executable: str = ""
+
+    @property
+    def key(self) -> str:
+        """``files:`` and the ways of finding, for example ``files:unit=docker.service``."""
+        parts = ((n, getattr(self, n)) for n in ("path", "process", "flag", "match", "unit", "static_pod", "executable"))
+        return "files:" + ",".join(f"{n}={v}" for n, v in parts if v)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The parsed configuration files of each running instance of a program.
+
+    ``flag`` names the file, ``path`` is used when the flag isn't given (empty: then there is no file), ``dropins`` is the
+    flag that names a folder of drop-ins matching ``match``, which are read in lexical order after the file.
+
+    Value: a list with one entry an instance (one with pid 0 when the program doesn't run and ``path`` exists):
+    ``{"pid": int, "documents": [{"path", "data": ..., "mtime": int} or {"path", "problem": {...}}]}``. A file named by a flag
+    that isn't there is a document with an absent problem; a missing default file is no document.
+    """
+
+    process: str
+    flag: str
+    path: str = ""
+    dropins: str = ""
+    match: str = "*.conf"
+
+    @property
+    def key(self) -> str:
+        """``config:`` and the parts, for example ``config:kubelet --config``."""
+        drop = f" {self.dropins}/{self.match}" if self.dropins else ""
+        return f"config:{self.process} {self.flag}{'=' + self.path if self.path else ''}{drop}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRules:
+    """The kernel's audit rules.
+
+    Value: ``{"enabled": int, "rules": [line of auditctl -l]}``; ``{"installed": false}`` when the host has no auditctl and
+    no /etc/audit.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "audit_rules"

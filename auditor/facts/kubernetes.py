@@ -1,0 +1,81 @@
+"""Facts about clusters, read from the Kubernetes API.
+
+The value of an `Objects` fact is the list of all objects of one kind, in the API's own field names, reduced to the fields
+declared here. Secret values and annotations are never among them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Ask for every object of one kind, named by its plural, as in ``pods`` or ``clusterroles``."""
+
+    kind: str
+
+    @property
+    def key(self) -> str:
+        """``objects:pods`` and so on."""
+        return f"objects:{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Ask the API server what it is: ``{"gitVersion": "v1.36.2", "platform": "linux/amd64", ...}``."""
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Where a kind is served, and what of it is kept."""
+
+    path: str
+    fields: tuple[str, ...]
+
+
+_RULES = tuple(f"rules[].{f}" for f in ("apiGroups", "resources", "resourceNames", "verbs", "nonResourceURLs"))
+_META = ("metadata.name", "metadata.namespace", "metadata.labels")
+_OWNER = tuple(f"metadata.ownerReferences[].{f}" for f in ("apiVersion", "kind", "name", "controller"))
+_BINDING = (
+    "roleRef.apiGroup", "roleRef.kind", "roleRef.name",
+    "subjects[].kind", "subjects[].apiGroup", "subjects[].name", "subjects[].namespace",
+)  # fmt: skip
+_CONTAINER = ("name", "image", "securityContext", "resources", "ports")
+
+
+def _pod(prefix: str) -> tuple[str, ...]:
+    lists = ("containers[]", "initContainers[]", "ephemeralContainers[]")
+    return (
+        *(f"{prefix}.{f}" for f in ("hostPID", "hostIPC", "hostNetwork", "hostUsers", "securityContext", "os.name", "nodeName",
+                                    "serviceAccountName", "automountServiceAccountToken")),
+        *(f"{prefix}.{c}.{f}" for c in lists for f in _CONTAINER),
+        *(f"{prefix}.volumes[].{f}" for f in ("name", "hostPath.path", "secret.secretName")),
+    )  # fmt: skip
+
+
+KINDS: dict[str, Kind] = {
+    "namespaces": Kind("/api/v1/namespaces", _META),
+    "nodes": Kind("/api/v1/nodes", (*_META, "status.nodeInfo", "spec.providerID")),
+    "pods": Kind("/api/v1/pods", (*_META, *_OWNER, "status.phase", *_pod("spec"))),
+    "deployments": Kind("/apis/apps/v1/deployments", (*_META, *_OWNER, "spec.replicas", *_pod("spec.template.spec"))),
+    "replicasets": Kind("/apis/apps/v1/replicasets", (*_META, *_OWNER, "spec.replicas", *_pod("spec.template.spec"))),
+    "statefulsets": Kind("/apis/apps/v1/statefulsets", (*_META, *_OWNER, "spec.replicas", *_pod("spec.template.spec"))),
+    "daemonsets": Kind("/apis/apps/v1/daemonsets", (*_META, *_OWNER, *_pod("spec.template.spec"))),
+    "replicationcontrollers": Kind("/api/v1/replicationcontrollers", (*_META, *_OWNER, "spec.replicas", *_pod("spec.template.spec"))),
+    "jobs": Kind("/apis/batch/v1/jobs", (*_META, *_OWNER, *_pod("spec.template.spec"))),
+    "cronjobs": Kind("/apis/batch/v1/cronjobs", (*_META, *_OWNER, "spec.suspend", *_pod("spec.jobTemplate.spec.template.spec"))),
+    "networkpolicies": Kind(
+        "/apis/networking.k8s.io/v1/networkpolicies", (*_META, "spec.podSelector", "spec.policyTypes", "spec.ingress", "spec.egress")
+    ),
+    "serviceaccounts": Kind("/api/v1/serviceaccounts", (*_META, "automountServiceAccountToken")),
+    "clusterroles": Kind("/apis/rbac.authorization.k8s.io/v1/clusterroles", (*_META, "aggregationRule", *_RULES)),
+    "roles": Kind("/apis/rbac.authorization.k8s.io/v1/roles", (*_META, *_RULES)),
+    "clusterrolebindings": Kind("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", (*_META, *_BINDING)),
+    "rolebindings": Kind("/apis/rbac.authorization.k8s.io/v1/rolebindings", (*_META, *_BINDING)),
+}

@@ -1,0 +1,98 @@
+"""An `AuditRun` as the results document (results.json, schema version 1), and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from auditor.model import (
+    AuditRun,
+    BenchmarkInfo,
+    ControlInfo,
+    Counts,
+    Finding,
+    Observation,
+    Score,
+    Severity,
+    Status,
+    TargetKind,
+    TargetResult,
+    TargetStatus,
+)
+
+SCHEMA = "https://cis-auditor.dev/schema/results-1.json"
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """Return one finding as the document has it."""
+    return {
+        "target": finding.target, "benchmark": finding.benchmark, "version": finding.version, "id": finding.id,
+        "control": finding.control, "title": finding.title, "level": finding.level, "assessment": finding.assessment,
+        "severity": finding.severity.value, "status": finding.status.value, "reason": finding.reason,
+        "observations": [
+            {"subject": o.subject, "status": o.status.value, "expected": o.expected, "actual": o.actual, "source": o.source}
+            for o in finding.observations
+        ],
+        "waiver": None, "attestation": None,
+    }  # fmt: skip
+
+
+def finding_of(document: dict[str, Any]) -> Finding:
+    """Return the finding that `finding_document` wrote."""
+    d = {k: v for k, v in document.items() if k not in ("waiver", "attestation")}
+    observations = tuple(Observation(**{**o, "status": Status(o["status"])}) for o in d.pop("observations"))
+    return Finding(**{**d, "severity": Severity(d["severity"]), "status": Status(d["status"])}, observations=observations)
+
+
+def counts_document(counts: Counts) -> dict[str, int]:
+    """Return counts by the statuses' own names."""
+    return {"pass": counts.pass_, "fail": counts.fail, "manual": counts.manual, "not_applicable": counts.not_applicable,
+            "error": counts.error, "waived": counts.waived}  # fmt: skip
+
+
+def score_document(score: Score) -> dict[str, Any]:
+    """Return one score; score and coverage are percentages rounded to two digits, or null."""
+    rounded = {k: None if (v := getattr(score, k)) is None else round(v, 2) for k in ("score", "coverage")}
+    return {"target": score.target, "benchmark": score.benchmark, "version": score.version, **rounded,
+            "counts": counts_document(score.counts)}  # fmt: skip
+
+
+def to_document(run: AuditRun) -> dict[str, Any]:
+    """Return the results document of a run: JSON values only."""
+    targets = [{**dataclasses.asdict(t), "kind": t.kind.value, "status": t.status.value, "facts": dict(t.facts)} for t in run.targets]
+    for target in targets:
+        target["roles"], target["groups"] = list(target["roles"]), list(target["groups"])
+    benchmarks = []
+    for b in run.benchmarks:
+        controls = [{**dataclasses.asdict(c), "severity": c.severity.value} for c in b.controls]
+        benchmarks.append({**{f.name: getattr(b, f.name) for f in dataclasses.fields(b)}, "sections": dict(b.sections),
+                           "controls": controls})  # fmt: skip
+    head = {"id": run.id, "started": run.started, "finished": run.finished, "auditor_version": run.auditor_version,
+            "operator": run.operator, "selection": dict(run.selection)}  # fmt: skip
+    return {
+        "schema": SCHEMA,
+        "run": head,
+        "targets": targets,
+        "benchmarks": benchmarks,
+        "findings": [finding_document(f) for f in run.findings],
+        "scores": [score_document(s) for s in run.scores],
+    }
+
+
+def run_of(document: dict[str, Any]) -> AuditRun:
+    """Return the run that `to_document` wrote (scores keep the two digits they were written with)."""
+    targets = tuple(
+        TargetResult(**{**t, "kind": TargetKind(t["kind"]), "status": TargetStatus(t["status"]), "roles": tuple(t["roles"]),
+                        "groups": tuple(t["groups"])})
+        for t in document["targets"]
+    )  # fmt: skip
+    benchmarks = tuple(
+        BenchmarkInfo(**{**b, "controls": tuple(ControlInfo(**{**c, "severity": Severity(c["severity"])}) for c in b["controls"])})
+        for b in document["benchmarks"]
+    )
+    scores = tuple(
+        Score(**{**s, "counts": Counts(**{("pass_" if k == "pass" else k): v for k, v in s["counts"].items()})})
+        for s in document["scores"]
+    )
+    findings = tuple(finding_of(f) for f in document["findings"])
+    return AuditRun(**document["run"], targets=targets, benchmarks=benchmarks, findings=findings, scores=scores)

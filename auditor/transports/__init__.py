@@ -1,0 +1,1 @@
+"""The only I/O towards targets: one module a way of reaching them."""

@@ -1,0 +1,274 @@
+"""YAML files read strictly: typed decoding into dataclasses, every mistake with file:line:column.
+
+Refused, because each has made somebody's file mean something else than it says: duplicate and unknown keys, anchors, aliases
+and merge keys, explicit tags, more than one document, text that YAML would read as a number or a boolean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, Union
+
+import yaml
+
+MAX_BYTES = 8 * 1024 * 1024
+MAX_DEPTH = 40
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PREFIX = "tag:yaml.org,2002:"
+_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """One thing wrong in a file. Lines and columns count from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{where}: {self.message}"
+
+
+class InputError(Exception):
+    """A file of the user's can't be used as it is; ``mistakes`` says why, all of them at once."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        self.mistakes = sorted(mistakes)
+        super().__init__("\n".join(str(m) for m in self.mistakes))
+
+
+def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` or, when nothing is close, the known words."""
+    words = sorted(known)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(words)}" if words else ""
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content; raises `InputError` when it can't be read, is huge or isn't UTF-8."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError([Mistake(str(path), 0, 0, f"is {size} bytes large; at most {MAX_BYTES} are read")])
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError([Mistake(str(path), 0, 0, f"can't be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        raise InputError([Mistake(str(path), 0, 0, f"is not UTF-8 text (byte {error.start})")]) from None
+
+
+def compose(text: str, file: str) -> yaml.Node:
+    """Parse YAML text into a tree of nodes with positions; raises `InputError`."""
+    loader = _Loader(text)
+    try:
+        events = 0
+        depth = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            events += 1
+            mark = event.start_mark
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise InputError([_at(file, mark, "anchors and aliases are not allowed: write the value out")])
+            tag = getattr(event, "tag", None)
+            if tag and tag != "!":
+                raise InputError([_at(file, mark, f"the tag {tag!r} is not allowed")])
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise InputError([_at(file, mark, f"nested more than {MAX_DEPTH} deep")])
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise InputError([_at(file, mark, f"not YAML: {error.problem or error.context}")]) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError([Mistake(file, 0, 0, f"not YAML: {' '.join(str(error).split())}")]) from None
+    finally:
+        loader.dispose()
+    if node is None:
+        raise InputError([Mistake(file, 0, 0, "is empty")])
+    return typing.cast("yaml.Node", node)
+
+
+def _at(file: str, mark: Any, message: str) -> Mistake:
+    if mark is None:
+        return Mistake(file, 0, 0, message)
+    return Mistake(file, mark.line + 1, mark.column + 1, message)
+
+
+type_of_node = Callable[["Decoder", yaml.Node], Any]
+
+
+@dataclass
+class Decoder:
+    """Turns nodes into typed values and collects what is wrong on the way.
+
+    ``custom`` decodes types that are not plain dataclasses. ``parameters`` are the nodes that ``{parameter: NAME}`` stands for.
+    """
+
+    file: str
+    custom: Mapping[Any, type_of_node] = field(default_factory=dict)
+    parameters: Mapping[str, yaml.Node] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    used_parameters: set[str] = field(default_factory=set)
+
+    def fail(self, node: yaml.Node, message: str) -> None:
+        """Note a mistake at a node."""
+        self.mistakes.append(_at(self.file, node.start_mark, message))
+
+    def finish(self) -> None:
+        """Raise `InputError` if anything was wrong."""
+        if self.mistakes:
+            raise InputError(self.mistakes)
+
+    def items(self, node: yaml.Node, what: str = "a mapping") -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Return a mapping's entries as name -> (key node, value node); duplicates and odd keys are mistakes."""
+        entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        if not isinstance(node, yaml.MappingNode):
+            self.fail(node, f"must be {what}, not {_describe(node)}")
+            return entries
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag != _PREFIX + "str":
+                self.fail(key, "a key must be text (quote it if it looks like a number or a boolean)")
+            elif key.value in entries:
+                self.fail(key, f"the key {key.value!r} stands here twice")
+            else:
+                entries[key.value] = (key, value)
+        return entries
+
+    def decode(self, node: yaml.Node, kind: Any) -> Any:
+        """Return the node's value as ``kind``; on a mistake, note it and return None."""
+        node = self._parameter(node)
+        if kind in self.custom:
+            return self.custom[kind](self, node)
+        origin, args = typing.get_origin(kind), typing.get_args(kind)
+        if kind is Any:
+            return self._plain(node)
+        if origin in (Union, types.UnionType):
+            return self._union(node, args)
+        if origin is Literal:
+            return self._choice(node, [str(a) for a in args], lambda word: word)
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return self._choice(node, [str(m.value) for m in kind], kind)
+        if origin in (tuple, list):
+            if not isinstance(node, yaml.SequenceNode):
+                self.fail(node, f"must be a list, not {_describe(node)}")
+                return None
+            return tuple(self.decode(n, args[0]) for n in node.value)
+        if origin in (dict, Mapping) or kind is dict:
+            inner = args[1] if args else Any
+            return {name: self.decode(value, inner) for name, (_, value) in self.items(node).items()}
+        if dataclasses.is_dataclass(kind):
+            return self._dataclass(node, typing.cast("type", kind))
+        return self._scalar(node, kind)
+
+    def _parameter(self, node: yaml.Node) -> yaml.Node:
+        if isinstance(node, yaml.MappingNode) and len(node.value) == 1 and node.value[0][0].value == "parameter":
+            name = node.value[0][1]
+            if isinstance(name, yaml.ScalarNode) and name.value in self.parameters:
+                self.used_parameters.add(name.value)
+                return self.parameters[name.value]
+            self.fail(node, f"there is no parameter {name.value!r} here{did_you_mean(str(name.value), self.parameters)}")
+        return node
+
+    def _choice(self, node: yaml.Node, words: list[str], make: Callable[[str], Any]) -> Any:
+        word = self._scalar(node, str)
+        if word is None:
+            return None
+        if word not in words:
+            self.fail(node, f"{word!r} is not one of the allowed words{did_you_mean(word, words)}")
+            return None
+        return make(word)
+
+    def _union(self, node: yaml.Node, kinds: tuple[Any, ...]) -> Any:
+        if type(None) in kinds and _tag(node) == "null":
+            return None
+        rest = [k for k in kinds if k is not type(None)]
+        if len(rest) == 1:
+            return self.decode(node, rest[0])
+        for kind in rest:
+            if (kind in (str, int, float, bool) and _tag(node) == kind.__name__) or (
+                isinstance(node, yaml.SequenceNode) and typing.get_origin(kind) in (tuple, list)
+            ):
+                return self.decode(node, kind)
+        words = " or ".join(_WORDS.get(getattr(k, "__name__", ""), "a list") for k in rest)
+        self.fail(node, f"must be {words}, not {_describe(node)}")
+        return None
+
+    def _scalar(self, node: yaml.Node, kind: Any) -> Any:
+        tag = _tag(node)
+        if kind is str and tag == "str":
+            return node.value
+        if kind is bool and tag == "bool" and node.value in ("true", "false"):
+            return node.value == "true"
+        if kind is int and tag == "int" and (node.value.isdigit() or node.value.startswith("-")) and not _octal(node.value):
+            return int(node.value)
+        if kind is float and tag in ("int", "float"):
+            return float(node.value)
+        hint = ": put it in quotes" if kind is str and isinstance(node, yaml.ScalarNode) and tag != "null" else ""
+        self.fail(node, f"must be {_WORDS.get(kind.__name__, kind.__name__)}, not {_describe(node)}{hint}")
+        return None
+
+    def _plain(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return {name: self._plain(value) for name, (_, value) in self.items(node).items()}
+        if isinstance(node, yaml.SequenceNode):
+            return tuple(self._plain(n) for n in node.value)
+        if _tag(node) == "null":
+            return None
+        kind = {"str": str, "int": int, "float": float, "bool": bool}.get(_tag(node), str)
+        return self._scalar(node, kind)
+
+    def _dataclass(self, node: yaml.Node, kind: type) -> Any:
+        before = len(self.mistakes)
+        entries = self.items(node)
+        hints = typing.get_type_hints(kind)
+        fields = {f.name.rstrip("_"): f for f in dataclasses.fields(kind) if f.init}
+        values: dict[str, Any] = {}
+        for name, (key, value) in entries.items():
+            if name not in fields:
+                self.fail(key, f"there is no key {name!r} here{did_you_mean(name, fields)}")
+            else:
+                values[fields[name].name] = self.decode(value, hints[fields[name].name])
+        for name, f in fields.items():
+            required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+            if required and f.name not in values and isinstance(node, yaml.MappingNode):
+                self.fail(node, f"the key {name!r} is missing")
+        if len(self.mistakes) > before:
+            return None
+        try:
+            return kind(**values)
+        except ValueError as error:
+            self.fail(node, str(error))
+            return None
+
+
+def _tag(node: yaml.Node) -> str:
+    return str(node.tag).removeprefix(_PREFIX)
+
+
+def _octal(value: str) -> bool:
+    digits = value.lstrip("-")
+    return len(digits) > 1 and digits.startswith("0")
+
+
+def _describe(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    shown = node.value if len(node.value) <= 40 else node.value[:37] + "..."
+    return f"{_WORDS.get(_tag(node), _tag(node))} ({shown})" if shown else "nothing"

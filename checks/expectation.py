@@ -1,0 +1,87 @@
+"""The closed list of operators that compare an actual value with an expected one."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from checks.base import show
+
+Scalar = str | int | bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expect:
+    """What a value must be; exactly one operator. A value that isn't set fails every operator but ``set: false``.
+
+    Text is compared as it stands. ``contains``, ``contains_none``, ``contains_any`` and ``subset_of`` take the actual value as
+    a list (a single value is a list of one); comparing with ``at_most`` and ``at_least`` needs whole numbers.
+    """
+
+    equals: Scalar | None = None
+    not_equals: Scalar | None = None
+    one_of: tuple[Scalar, ...] | None = None
+    at_most: int | None = None
+    at_least: int | None = None
+    contains: tuple[Scalar, ...] | None = None
+    contains_any: tuple[Scalar, ...] | None = None
+    contains_none: tuple[Scalar, ...] | None = None
+    subset_of: tuple[Scalar, ...] | None = None
+    set: bool | None = None
+
+    def __post_init__(self) -> None:
+        if len(self._given()) != 1:
+            raise ValueError("give exactly one operator: " + ", ".join(f.name for f in dataclasses.fields(self)))
+
+    def _given(self) -> list[tuple[str, Any]]:
+        pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return [(name, value) for name, value in pairs if value is not None]
+
+    def describe(self) -> str:
+        """Return the expectation in words, for example ``at most 600``."""
+        name, wanted = self._given()[0]
+        if name == "set":
+            return "set" if wanted else "not set"
+        words = {"equals": "", "not_equals": "not ", "one_of": "one of ", "subset_of": "only ", "contains": "contains ",
+                 "contains_any": "contains any of ", "contains_none": "contains none of "}  # fmt: skip
+        return words.get(name, name.replace("_", " ") + " ") + show(wanted)
+
+    def holds(self, actual: Any) -> bool:
+        """Return whether ``actual`` (a JSON value, None for unset) is as expected."""
+        name, wanted = self._given()[0]
+        empty = actual is None or actual == "" or actual == []
+        if name == "set":
+            return empty is not wanted
+        if actual is None:
+            return False
+        items = actual if isinstance(actual, list | tuple) else [actual]
+        match name:
+            case "equals":
+                return _same(actual, wanted)
+            case "not_equals":
+                return not _same(actual, wanted)
+            case "one_of":
+                return any(_same(actual, w) for w in wanted)
+            case "at_most":
+                return _whole(actual) and actual <= wanted
+            case "at_least":
+                return _whole(actual) and actual >= wanted
+            case "contains":
+                return all(any(_same(i, w) for i in items) for w in wanted)
+            case "contains_any":
+                return any(_same(i, w) for i in items for w in wanted)
+            case "contains_none":
+                return not any(_same(i, w) for i in items for w in wanted)
+            case "subset_of":
+                return all(any(_same(i, w) for w in wanted) for i in items)
+        raise AssertionError(name)
+
+
+def _same(actual: Any, wanted: Any) -> bool:
+    """True is not 1 here, though Python says so."""
+    return type(actual) is type(wanted) and bool(actual == wanted)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,61 @@
+"""Every control against its evidence cases (tests/cases), and no control without them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from auditor.catalogue import packaged
+from auditor.engine import judge
+from auditor.evidence import decode_answer
+from auditor.model import Benchmark, Evidence, Target
+from checks import check_types
+
+FOLDER = Path(__file__).parent / "cases"
+
+
+def benchmarks() -> list[Benchmark]:
+    library = packaged(check_types())
+    return [library.load(f"{name}@{version}") for name, versions in library.names().items() for version in versions]
+
+
+BENCHMARKS = benchmarks()
+CONTROLS = {c.key: (b, c) for b in BENCHMARKS for c in b.controls}
+
+
+def load_cases() -> list[tuple[str, dict[str, Any]]]:
+    cases = []
+    for path in sorted(FOLDER.glob("*.yaml")):
+        for key, listed in yaml.safe_load(path.read_text()).items():
+            cases.extend((key, case) for case in listed)
+    return cases
+
+
+CASES = load_cases()
+
+
+@pytest.mark.parametrize(("key", "case"), [pytest.param(k, c, id=f"{k}: {c['name']}") for k, c in CASES])
+def test_case(key: str, case: dict[str, Any]) -> None:
+    benchmark, control = CONTROLS[key]
+    transport = "kubernetes" if control.target == "cluster" else "ssh"
+    facts = {name: decode_answer(answer) for name, answer in case["facts"].items()}
+    only = Benchmark(benchmark.name, benchmark.version, "", (control,), 1, "")
+    (finding,) = judge([only], Evidence(Target("t", transport), "", facts))
+    seen = [f"{o.subject}: {o.status}: {o.actual}" for o in finding.observations]
+    assert finding.status == case["expect"], (finding.reason, seen)
+    assert finding.reason or finding.observations
+    for subject, status in case.get("observations", {}).items():
+        assert [o.status for o in finding.observations if o.subject == subject] == [status], seen
+    for subject, text in case.get("actual", {}).items():
+        assert any(text in o.actual for o in finding.observations if o.subject == subject), seen
+
+
+@pytest.mark.parametrize("key", sorted(CONTROLS))
+def test_every_control_has_cases(key: str) -> None:
+    verdicts = {case["expect"] for k, case in CASES if k == key}
+    assert {"pass", "fail", "error"} <= verdicts
+
+
+def test_no_case_without_control() -> None:
+    assert {key for key, _ in CASES} <= set(CONTROLS)
