@@ -1,0 +1,138 @@
+"""Take secrets out of what was collected, before anything else sees it.
+
+Redaction goes by names (a flag, a key or a variable that says it is a secret) and by shapes that are secrets wherever they
+stand (credentials in a URL, bearer tokens, private keys). When in doubt it redacts: a control that needs a value says so by
+failing closed, while a secret in a report can't be called back. Booleans always stay, and so do names of files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+REDACTED = "[redacted]"
+
+_WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
+#: A word of a name that ends like this makes the name a secret's.
+_SECRET_ENDINGS = (
+    "token", "tokens", "password", "passwords", "passwd", "passphrase", "secret", "secrets", "credential", "credentials", "apikey",
+    "accesskey", "secretkey", "privatekey", "authkey", "bearer", "dockerconfigjson",
+)  # fmt: skip
+_SECRET_WORDS = frozenset({"pass", "pwd", "psk", "cookie", "pin", "dsn"})
+#: ``key`` is a secret only after one of these; alone it mostly names a file.
+_KEY_OF = frozenset({"access", "account", "api", "auth", "encryption", "license", "master", "secret", "shared", "signing"})
+#: A name that ends in one of these speaks about a secret without being one.
+_ABOUT = frozenset({
+    "algorithm", "audience", "audiences", "auth", "config", "controller", "count", "dir", "directory", "enabled", "expiration",
+    "expiry", "file", "files", "issuer", "lifetime", "limit", "lookup", "mode", "name", "namespace", "path", "period", "policy",
+    "provider", "ref", "rotation", "size", "syncs", "timeout", "ttl", "type", "version", "webhook",
+})  # fmt: skip
+_BOOLEANS = frozenset({"true", "false"})
+
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://([^\s/?#@]*(?:@[^\s/?#@]*)*)@")
+_SHAPES = (
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?"),  # a JWT
+    re.compile(r"\b[a-z0-9]{6}\.(?=[a-z]*[0-9])[a-z0-9]{16}\b"),  # a bootstrap token of Kubernetes
+    re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abpr]-|AKIA|ASIA)[A-Za-z0-9_-]{12,}"),
+    re.compile(r"(?i)(?<=bearer )\S{6,}|(?<=basic )[A-Za-z0-9+/]{8,}={0,2}"),
+)
+_PAIR = re.compile(r"""([A-Za-z_][\w.-]*)(=|:\s?)("[^"]*"|'[^']*'|[^\s,;&"']+)""")
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether a flag, key or variable of this name (any spelling: kebab, snake, camel) holds a secret itself."""
+    words = [w.lower() for w in _WORDS.findall(name)]
+    if words in (["auth"], ["authorization"]) or words[-2:] == ["key", "data"]:
+        return True  # docker's config.json; a request's header; a kubeconfig
+    if not words or words[-1] in _ABOUT:
+        return False
+    pairs = zip(["", *words], words, strict=False)
+    return any(w.endswith(_SECRET_ENDINGS) or w in _SECRET_WORDS or (w == "key" and before in _KEY_OF) for before, w in pairs)
+
+
+def redact_url(text: str) -> str:
+    """Return a text with the user information of every URL in it taken out; ``ssh://user@`` keeps its user."""
+
+    def replace(match: re.Match[str]) -> str:
+        scheme, user = match[1], match[2]
+        if scheme.lower() == "ssh" and ":" not in user:
+            return match[0]
+        return f"{scheme}://{REDACTED}@"
+
+    return _USERINFO.sub(replace, text) if "@" in text else text
+
+
+def redact_text(text: str) -> str:
+    """Return free text without URL credentials, ``name=value`` pairs of secret names, and what has a secret's shape."""
+    text = redact_url(text)
+    for shape in _SHAPES:
+        text = shape.sub(REDACTED, text)
+
+    def replace(match: re.Match[str]) -> str:
+        name, sign, value = match[1], match[2], match[3]
+        if sign != "=" and value.startswith("//"):
+            return match[0]  # a URL's scheme
+        secret = is_secret_name(name) and value.lower() not in _BOOLEANS
+        return f"{name}{sign}{REDACTED}" if secret else match[0]
+
+    return _PAIR.sub(replace, text)
+
+
+def redact_args(args: list[str]) -> list[str]:
+    """Return a command line's arguments with the values of secret flags taken out, as in ``--token=x`` and ``--token x``.
+
+    The list keeps its length. A bare ``-t`` counts as a token's flag (it is k3s's). A secret flag without ``=`` takes the
+    next argument, unless that starts with ``--``.
+    """
+    found: list[str] = []
+    takes_next = False
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        flag = name.startswith("-")
+        if takes_next and not arg.startswith("--"):
+            takes_next = False
+            found.append(arg if arg.lower() in _BOOLEANS else REDACTED)
+            continue
+        takes_next = False
+        if flag and equals and is_secret_name(name.lstrip("-")):
+            found.append(arg if value.lower() in _BOOLEANS else f"{name}={REDACTED}")
+        elif flag and equals:
+            found.append(f"{name}={redact_text(value)}")
+        else:
+            takes_next = flag and (name == "-t" or is_secret_name(name.lstrip("-")))
+            found.append(redact_text(arg))
+    return found
+
+
+def redact_data(data: Any) -> Any:
+    """Return a parsed configuration document with the values of secret keys taken out, at any depth.
+
+    Below a secret key a mapping is walked on by its own keys; text, numbers and lists of them are taken out. Other text goes
+    through `redact_text`. A mapping's own keys stay.
+    """
+    if isinstance(data, Mapping):
+        return {key: _below(str(key), value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [redact_data(item) for item in data]
+    return redact_text(data) if isinstance(data, str) else data
+
+
+def _below(key: str, value: Any) -> Any:
+    if not is_secret_name(key):
+        # headers of a request: {"Authorization": [...]} is caught by its own key, other headers may carry anything
+        if "header" in key.lower() and isinstance(value, Mapping):
+            return {name: _hide(inner) for name, inner in value.items()}
+        return redact_data(value)
+    return _hide(value)
+
+
+def _hide(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return redact_data(value)
+    if isinstance(value, list | tuple):
+        return [_hide(item) for item in value]
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and (value == "" or value.lower() in _BOOLEANS)):
+        return value
+    return REDACTED
