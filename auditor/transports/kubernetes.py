@@ -1,0 +1,290 @@
+"""Clusters over the Kubernetes API: only GETs, one paged LIST a kind, decoded straight to the fields that facts declare.
+
+The ``kubernetes`` package reads the kubeconfig and authenticates. Its object models are left alone: building them costs
+several times the CPU and memory of what is needed here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import msgspec
+
+from auditor.facts.kubernetes import KINDS, SERVER_FIELDS, Kind, Server
+from auditor.facts.projection import decoder
+from auditor.model import Problem, Reason
+from auditor.transports.base import TargetError
+
+PAGE_OBJECTS = 500
+MAX_PAGE_BYTES = 64 * 1024 * 1024
+MAX_OBJECTS = 200_000  # of one kind
+MAX_ERROR_BYTES = 64 * 1024
+RESTARTS = 2  # of a list whose continue token expired
+BUSY_WAITS = 3  # times to wait for a server that says it is busy, at most BUSY_SECONDS each
+BUSY_SECONDS = 5.0
+MAX_TIMEOUTS = 2  # kinds that may time out before the rest isn't asked for
+
+_AS_WHICH = 'system:anonymous"'
+
+
+class ClusterSpec(Protocol):
+    """How to reach a cluster. ``timeout`` is seconds for one page; no kubeconfig and not in the cluster: the usual default."""
+
+    @property
+    def kubeconfig(self) -> str | None: ...  # noqa: D102
+    @property
+    def context(self) -> str | None: ...  # noqa: D102
+    @property
+    def in_cluster(self) -> bool: ...  # noqa: D102
+    @property
+    def timeout(self) -> int: ...  # noqa: D102
+
+
+class _Unanswered(Exception):  # noqa: N818 - not an error by itself: it says why there is no answer
+    """A request without a usable answer; ``status`` is the HTTP status, 0 when there was none."""
+
+    def __init__(self, status: int, reason: Reason, detail: str, retry_after: str = "") -> None:
+        super().__init__(detail)
+        self.status = status
+        self.problem = Problem(reason, detail)
+        self.retry_after = retry_after
+
+
+def collect_cluster(spec: ClusterSpec, wanted: frozenset[str]) -> dict[str, Any]:
+    """Return the answers to ``wanted`` fact keys and to ``server``: JSON values, or a `Problem` for what could not be read.
+
+    Raises `TargetError` when nothing can be read at all: a useless kubeconfig, an unreachable server, refused credentials.
+    """
+    reader = _Reader(spec)
+    try:
+        answers: dict[str, Any] = {Server().key: reader.server()}
+        for key in sorted(wanted - {Server().key}):
+            answers[key] = reader.objects(key.removeprefix("objects:")) if key.startswith("objects:") else _unknown(key)
+        return answers
+    finally:
+        reader.close()
+
+
+def _unknown(key: str) -> Problem:
+    return Problem(Reason.ABSENT, f"{key!r} is not asked of a cluster")
+
+
+def _configured(spec: ClusterSpec) -> Any:
+    """Return the package's client for a spec; raises `TargetError` with one line."""
+    from kubernetes import client  # imported here: it is slow, and only clusters need it
+    from kubernetes import config as loaders
+
+    config: Any = loaders  # has no types
+    configuration = client.Configuration()
+    named = f"kubeconfig {spec.kubeconfig}" if spec.kubeconfig else "the default kubeconfig"
+    try:
+        if spec.in_cluster:
+            named = "the service account of this pod"
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            path = str(Path(spec.kubeconfig).expanduser()) if spec.kubeconfig else None
+            # persist_config would write refreshed tokens into the user's file.
+            config.load_kube_config(path, spec.context, configuration, persist_config=False)
+        return client.ApiClient(configuration)
+    except Exception as error:  # noqa: BLE001 - a foreign file and foreign plugins: whatever breaks in them is this target's error
+        where = f"{named}, context {spec.context}" if spec.context else named
+        # Other errors may quote the file, and tokens stand there.
+        said = f": {_line(error)}" if isinstance(error, config.ConfigException | OSError) else ""
+        raise TargetError(Problem(Reason.UNREACHABLE, f"{where} can't be used ({type(error).__name__}){said}")) from None
+
+
+class _Reader:
+    """Reads one cluster, one request after the other over a connection that is kept."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self._client = _configured(spec)
+        self._timeout = spec.timeout
+        self._listed = False  # a list was answered: we are somebody to this server
+        self._timeouts = 0
+        self._groups: frozenset[str] | Problem | None = None
+
+    def close(self) -> None:
+        self._client.rest_client.pool_manager.clear()
+
+    def server(self) -> Any:
+        """Ask who is there. Nobody there is the end of this target's audit."""
+        try:
+            answer = _decode(decoder(SERVER_FIELDS), self._get("/version"), "/version")
+        except _Unanswered as error:
+            if error.status in (0, 401):
+                raise TargetError(error.problem) from None
+            return error.problem
+        if "gitVersion" not in answer:
+            return Problem(Reason.UNPARSABLE, "GET /version: the answer names no version")
+        return answer
+
+    def objects(self, name: str) -> Any:
+        """Return every object of a kind, or the problem."""
+        kind = KINDS.get(name)
+        if kind is None:  # Secrets among them, whatever a benchmark may ask
+            return _unknown(f"objects:{name}")
+        if self._timeouts >= MAX_TIMEOUTS:
+            return Problem(Reason.TIMEOUT, f"{name} were not asked for: the server had not answered in time before")
+        try:
+            if kind.addon:
+                self._require(kind)
+            return self._list(name, kind)
+        except _Unanswered as error:
+            return self._without(error, name, kind)
+
+    def _without(self, error: _Unanswered, name: str, kind: Kind) -> Problem:
+        if error.problem.reason is Reason.TIMEOUT:
+            self._timeouts += 1
+        if error.status == 401 and not self._listed:
+            raise TargetError(error.problem) from None
+        if error.status == 403:
+            if _AS_WHICH in error.problem.detail and not self._listed:
+                detail = "the API server knows no account behind these credentials (it takes us for system:anonymous)"
+                raise TargetError(Problem(Reason.DENIED, detail)) from None
+            return Problem(Reason.DENIED, f'the account may not list {kind.resource} in the API group "{kind.group}" cluster-wide')
+        if error.status == 404:
+            return Problem(Reason.ABSENT, f"the API server does not serve {name} ({kind.group_version})")
+        return error.problem
+
+    def _require(self, kind: Kind) -> None:
+        if self._groups is None:
+            try:
+                found = _decode(decoder(("kind", "groups[].versions[].groupVersion")), self._get("/apis"), "/apis")
+                if found.get("kind") != "APIGroupList":
+                    raise _Unanswered(200, Reason.UNPARSABLE, "GET /apis: the answer is not a list of API groups")  # noqa: TRY301
+                groups = found.get("groups", ())
+                self._groups = frozenset(v.get("groupVersion", "") for g in groups for v in g.get("versions", ()))
+            except _Unanswered as error:
+                self._groups = error.problem
+        if isinstance(self._groups, Problem):
+            raise _Unanswered(0, self._groups.reason, self._groups.detail)
+        if kind.group_version not in self._groups:
+            raise _Unanswered(404, Reason.ABSENT, "")
+
+    def _list(self, name: str, kind: Kind) -> list[Any]:
+        for _ in range(RESTARTS + 1):
+            try:
+                return self._pages(name, kind)
+            except _Unanswered as error:
+                if error.status != 410:
+                    raise
+        raise _Unanswered(410, Reason.TRUNCATED, f"{name} changed faster than they could be read: {RESTARTS + 1} attempts expired")
+
+    def _pages(self, name: str, kind: Kind) -> list[Any]:
+        decode = decoder(("kind", "metadata.continue", *(f"items[].{f}" for f in kind.fields)))
+        found: list[Any] = []
+        token = ""
+        for _ in range(MAX_OBJECTS // PAGE_OBJECTS):
+            query = {"limit": str(PAGE_OBJECTS), **({"continue": token} if token else {})}
+            path = f"{kind.path}?{urlencode(query)}"
+            page = _decode(decode, self._get(path), kind.path)
+            # Any JSON object decodes; without this a proxy's "{}" would be an empty cluster.
+            if not str(page.get("kind", "")).endswith("List"):
+                raise _Unanswered(200, Reason.UNPARSABLE, f"GET {kind.path}: the answer is not a list")
+            found.extend(page.get("items", ()))
+            self._listed = True
+            token = page.get("metadata", {}).get("continue", "")
+            if not token:
+                return found
+        raise _Unanswered(200, Reason.TRUNCATED, f"there are more than {len(found)} {name}; they were not all read")
+
+    def _get(self, path: str) -> bytes:
+        """Return an answer's body, waiting a little where the server says that it is busy."""
+        for attempt in range(BUSY_WAITS + 1):
+            try:
+                return self._ask(path)
+            except _Unanswered as error:
+                wait = float(error.retry_after) if error.retry_after.isdigit() else 1.0
+                if error.status not in (429, 503) or attempt == BUSY_WAITS or wait > BUSY_SECONDS:
+                    raise
+                time.sleep(wait)
+        raise AssertionError(path)
+
+    def _ask(self, path: str) -> bytes:
+        import urllib3  # comes with the kubernetes package
+
+        started = time.monotonic()
+        shown = path.partition("?")[0]
+        configuration = self._client.configuration
+        try:
+            response = self._client.rest_client.pool_manager.request(
+                "GET", configuration.host + path, headers=self._headers(), preload_content=False, redirect=False, retries=False,
+                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+            )  # fmt: skip
+            try:
+                body = self._read(response, shown, started)
+            finally:
+                response.release_conn()
+        except urllib3.exceptions.TimeoutError:
+            raise _Unanswered(0, Reason.TIMEOUT, f"GET {shown}: no answer within {self._timeout} s") from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _Unanswered(0, Reason.UNREACHABLE, f"{configuration.host}: {_cause(error)}") from None
+        if response.status != 200:
+            raise _refusal(response.status, shown, body, response.headers)
+        return body
+
+    def _headers(self) -> dict[str, str]:
+        """Return the headers of a request; the package renews tokens when it is asked for them."""
+        headers = {"Accept": "application/json", "User-Agent": "cis-auditor"}
+        for setting in self._client.configuration.auth_settings().values():
+            if setting["in"] == "header" and setting["value"]:
+                headers[setting["key"]] = setting["value"]
+        return headers
+
+    def _read(self, response: Any, shown: str, started: float) -> bytes:
+        limit = MAX_PAGE_BYTES if response.status == 200 else MAX_ERROR_BYTES
+        pieces: list[bytes] = []
+        size = 0
+        while piece := response.read(1 << 20):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                response.close()
+                if response.status != 200:
+                    break
+                raise _Unanswered(200, Reason.TRUNCATED, f"GET {shown}: a page is larger than {limit} bytes")
+            if time.monotonic() - started > self._timeout:
+                response.close()
+                raise _Unanswered(0, Reason.TIMEOUT, f"GET {shown}: the answer was not complete within {self._timeout} s")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _decode(decode: Any, body: bytes, path: str) -> dict[str, Any]:
+    try:
+        return decode(body)  # type: ignore[no-any-return]
+    except (ValueError, RecursionError) as error:
+        raise _Unanswered(200, Reason.UNPARSABLE, f"GET {path}: {_line(error)}") from None
+
+
+def _refusal(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> _Unanswered:
+    """Return what a status other than 200 means, with the message of the server's Status object."""
+    try:
+        said = _line(msgspec.json.decode(body)["message"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        said = ""
+    if status == 401:
+        return _Unanswered(status, Reason.DENIED, "the API server does not accept the credentials (401)")
+    reason = {403: Reason.DENIED, 404: Reason.ABSENT, 504: Reason.TIMEOUT}.get(status, Reason.UNREACHABLE)
+    detail = f"GET {path}: the API server answered {status}{': ' + said if said else ''}"
+    return _Unanswered(status, reason, detail, headers.get("Retry-After", ""))
+
+
+def _line(value: Any) -> str:
+    """Return a foreign message as one line of bearable length."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _cause(error: BaseException) -> str:
+    """Return what went wrong at the bottom of urllib3's chain of errors, without addresses of objects."""
+    inner = error
+    while inner.args and isinstance(inner.args[-1], BaseException):
+        inner = inner.args[-1]
+    cause = inner.__cause__ or inner.__context__
+    if cause is not None and isinstance(cause, OSError) and cause.strerror:
+        inner = cause
+    return _line(getattr(inner, "strerror", None) or str(inner).rpartition(">: ")[2] or type(inner).__name__)
