@@ -95,12 +95,15 @@ class Library:
         contents: Contents | None = decoder.decode(node, Contents)
         decoder.finish()
         assert contents is not None
-        controls, mistakes = self._bind(contents, file, node)
+        controls, mistakes = self.bind(contents, file, node)
         if mistakes:
             raise InputError(mistakes)
-        return Benchmark(name, version, contents.title, tuple(controls), contents.controls_total, self.digest, because, contents.sections)
+        return Benchmark(
+            name, version, contents.title, tuple(controls), contents.controls_total, self.digest, because, contents.sections
+        )
 
-    def _bind(self, contents: Contents, file: str, node: yaml.Node) -> tuple[list[Control], list[Mistake]]:
+    def bind(self, contents: Contents, file: str, node: yaml.Node) -> tuple[list[Control], list[Mistake]]:
+        """Return the controls that a table of contents names, and what is wrong with them; ``node`` is the table's own node."""
         controls: list[Control] = []
         mistakes: list[Mistake] = []
         seen: dict[str, str] = {}
@@ -201,12 +204,19 @@ def parse(files: list[tuple[str, str]], types: CheckTypes) -> Library:
                 elif name in definitions:
                     other, there = definitions[name]
                     at = f"{other}:{there.start_mark.line + 1}"
-                    mistakes.append(Mistake(file, mark.line + 1, mark.column + 1, f"the control {name!r} is already defined at {at}"))
+                    mistakes.append(
+                        Mistake(file, mark.line + 1, mark.column + 1, f"the control {name!r} is already defined at {at}")
+                    )
                 else:
                     definitions[name] = (file, node)
         elif isinstance(root, yaml.MappingNode):
-            ids = [c.value if isinstance(c := _child(root, k), yaml.ScalarNode) else "" for k in ("benchmark", "version")]
-            contents[ids[0], ids[1]] = (file, root)
+            name, version = (c.value if isinstance(c := _child(root, k), yaml.ScalarNode) else "" for k in ("benchmark", "version"))
+            if not name or not version:
+                mistakes.append(Mistake(file, 1, 1, "a table of contents needs a benchmark and a version"))
+            elif (name, version) in contents:
+                mistakes.append(Mistake(file, 1, 1, f"{name}@{version} already stands in {contents[name, version][0]}"))
+            else:
+                contents[name, version] = (file, root)
         else:
             mistakes.append(Mistake(file, 1, 1, "must be a list of controls or a benchmark's table of contents"))
     if mistakes:
@@ -219,9 +229,8 @@ def _packaged_files() -> list[tuple[str, str]]:
     found = []
     for folder in root.iterdir():
         if folder.is_dir() and not folder.name.startswith(("_", ".")):
-            for item in folder.iterdir():
-                if item.name.endswith(".yaml"):
-                    found.append((f"benchmarks/{folder.name}/{item.name}", item.read_text(encoding="utf-8")))
+            items = [i for i in folder.iterdir() if i.name.endswith(".yaml")]
+            found.extend((f"benchmarks/{folder.name}/{i.name}", i.read_text(encoding="utf-8")) for i in items)
     return found
 
 
@@ -254,7 +263,7 @@ def lint(path: Path, types: CheckTypes) -> list[Mistake]:
         mistakes.extend(decoder.mistakes)
         if contents is not None:
             both = Library(types, packaged(types).definitions, {}, "")
-            mistakes.extend(m for m in both._bind(contents, file, node)[1] if m.file == file)
+            mistakes.extend(m for m in both.bind(contents, file, node)[1] if m.file == file)
     return sorted(mistakes)
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import io
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -20,9 +23,13 @@ import yaml
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 40
+MAX_VALUES = 1_000_000
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PREFIX = "tag:yaml.org,2002:"
+_NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{0,18})?")
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing"}
 
 
@@ -60,24 +67,29 @@ def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
 def read_text(path: Path) -> str:
     """Return a text file's content; raises `InputError` when it can't be read, is huge or isn't UTF-8."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError([Mistake(str(path), 0, 0, f"is {size} bytes large; at most {MAX_BYTES} are read")])
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # a pipe or a device has no size to ask for
     except OSError as error:
         raise InputError([Mistake(str(path), 0, 0, f"can't be read: {error.strerror}")]) from None
+    if len(content) > MAX_BYTES:
+        raise InputError([Mistake(str(path), 0, 0, f"is too large: at most {MAX_BYTES} bytes are read")])
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError([Mistake(str(path), 0, 0, f"is not UTF-8 text (byte {error.start})")]) from None
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        raise InputError([Mistake(str(path), line, column, "is not UTF-8 text")]) from None
 
 
 def compose(text: str, file: str) -> yaml.Node:
     """Parse YAML text into a tree of nodes with positions; raises `InputError`."""
-    loader = _Loader(text)
+    if odd := _NOT_TEXT.search(text):
+        line, column = text.count("\n", 0, odd.start()) + 1, odd.start() - text.rfind("\n", 0, odd.start())
+        raise InputError([Mistake(file, line, column, f"the character U+{ord(odd[0]):04X} is not allowed in YAML")])
+    loader = _Loader(_Stream(text, file))
     try:
-        events = 0
         depth = 0
         for event in yaml.parse(text, Loader=_Loader):
-            events += 1
             mark = event.start_mark
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 raise InputError([_at(file, mark, "anchors and aliases are not allowed: write the value out")])
@@ -103,6 +115,14 @@ def compose(text: str, file: str) -> yaml.Node:
     return typing.cast("yaml.Node", node)
 
 
+class _Stream(io.StringIO):
+    """A text that knows the file it is from, and so do the nodes made from it: parameters come from other files."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
 def _at(file: str, mark: Any, message: str) -> Mistake:
     if mark is None:
         return Mistake(file, 0, 0, message)
@@ -124,10 +144,12 @@ class Decoder:
     parameters: Mapping[str, yaml.Node] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     used_parameters: set[str] = field(default_factory=set)
+    _values: int = 0
+    _inside_parameter: bool = False
 
     def fail(self, node: yaml.Node, message: str) -> None:
         """Note a mistake at a node."""
-        self.mistakes.append(_at(self.file, node.start_mark, message))
+        self.mistakes.append(_at(node.start_mark.name or self.file, node.start_mark, message))
 
     def finish(self) -> None:
         """Raise `InputError` if anything was wrong."""
@@ -151,7 +173,21 @@ class Decoder:
 
     def decode(self, node: yaml.Node, kind: Any) -> Any:
         """Return the node's value as ``kind``; on a mistake, note it and return None."""
-        node = self._parameter(node)
+        self._values += 1
+        if self._values > MAX_VALUES:  # a large parameter that is used often
+            raise InputError([*self.mistakes, _at(node.start_mark.name, node.start_mark, f"more than {MAX_VALUES} values")])
+        inserted = self._parameter(node)
+        if inserted is None:
+            return None
+        if inserted is node:
+            return self._decode(node, kind)
+        self._inside_parameter = True
+        try:
+            return self._decode(inserted, kind)
+        finally:
+            self._inside_parameter = False
+
+    def _decode(self, node: yaml.Node, kind: Any) -> Any:
         if kind in self.custom:
             return self.custom[kind](self, node)
         origin, args = typing.get_origin(kind), typing.get_args(kind)
@@ -175,14 +211,20 @@ class Decoder:
             return self._dataclass(node, typing.cast("type", kind))
         return self._scalar(node, kind)
 
-    def _parameter(self, node: yaml.Node) -> yaml.Node:
-        if isinstance(node, yaml.MappingNode) and len(node.value) == 1 and node.value[0][0].value == "parameter":
-            name = node.value[0][1]
-            if isinstance(name, yaml.ScalarNode) and name.value in self.parameters:
-                self.used_parameters.add(name.value)
-                return self.parameters[name.value]
-            self.fail(node, f"there is no parameter {name.value!r} here{did_you_mean(str(name.value), self.parameters)}")
-        return node
+    def _parameter(self, node: yaml.Node) -> yaml.Node | None:
+        """Return the node that is meant: a parameter's value for ``{parameter: NAME}``, None when there is no such parameter."""
+        if not (isinstance(node, yaml.MappingNode) and len(node.value) == 1 and node.value[0][0].value == "parameter"):
+            return node
+        name = node.value[0][1]
+        word = name.value if isinstance(name, yaml.ScalarNode) else ""
+        if self._inside_parameter:
+            self.fail(node, "a parameter's value can't hold a parameter")
+        elif word not in self.parameters:
+            self.fail(name, f"there is no parameter {word!r} here{did_you_mean(word, self.parameters)}")
+        else:
+            self.used_parameters.add(word)
+            return self.parameters[word]
+        return None
 
     def _choice(self, node: yaml.Node, words: list[str], make: Callable[[str], Any]) -> Any:
         word = self._scalar(node, str)
@@ -214,19 +256,22 @@ class Decoder:
             return node.value
         if kind is bool and tag == "bool" and node.value in ("true", "false"):
             return node.value == "true"
-        if kind is int and tag == "int" and (node.value.isdigit() or node.value.startswith("-")) and not _octal(node.value):
+        if kind is int and tag == "int" and _WHOLE.fullmatch(node.value):
             return int(node.value)
-        if kind is float and tag in ("int", "float"):
+        if kind is float and tag in ("int", "float") and _DECIMAL.fullmatch(node.value):
             return float(node.value)
         hint = ": put it in quotes" if kind is str and isinstance(node, yaml.ScalarNode) and tag != "null" else ""
+        if tag == kind.__name__ or (kind is float and tag == "int"):
+            self.fail(node, f"must be {_WORDS[tag]} in plain form, not {_shorten(node.value)}")
+            return None
         self.fail(node, f"must be {_WORDS.get(kind.__name__, kind.__name__)}, not {_describe(node)}{hint}")
         return None
 
     def _plain(self, node: yaml.Node) -> Any:
         if isinstance(node, yaml.MappingNode):
-            return {name: self._plain(value) for name, (_, value) in self.items(node).items()}
+            return {name: self.decode(value, Any) for name, (_, value) in self.items(node).items()}
         if isinstance(node, yaml.SequenceNode):
-            return tuple(self._plain(n) for n in node.value)
+            return tuple(self.decode(n, Any) for n in node.value)
         if _tag(node) == "null":
             return None
         kind = {"str": str, "int": int, "float": float, "bool": bool}.get(_tag(node), str)
@@ -235,7 +280,7 @@ class Decoder:
     def _dataclass(self, node: yaml.Node, kind: type) -> Any:
         before = len(self.mistakes)
         entries = self.items(node)
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         fields = {f.name.rstrip("_"): f for f in dataclasses.fields(kind) if f.init}
         values: dict[str, Any] = {}
         for name, (key, value) in entries.items():
@@ -256,13 +301,13 @@ class Decoder:
             return None
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _tag(node: yaml.Node) -> str:
     return str(node.tag).removeprefix(_PREFIX)
-
-
-def _octal(value: str) -> bool:
-    digits = value.lstrip("-")
-    return len(digits) > 1 and digits.startswith("0")
 
 
 def _describe(node: yaml.Node) -> str:
@@ -270,5 +315,8 @@ def _describe(node: yaml.Node) -> str:
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):
         return "a list"
-    shown = node.value if len(node.value) <= 40 else node.value[:37] + "..."
-    return f"{_WORDS.get(_tag(node), _tag(node))} ({shown})" if shown else "nothing"
+    return f"{_WORDS.get(_tag(node), _tag(node))} ({_shorten(node.value)})" if node.value else "nothing"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
