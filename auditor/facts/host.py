@@ -10,7 +10,7 @@ from dataclasses import dataclass
 #: Programs that are looked for among the running processes, by the base name of argv[0] or of the executable.
 PROGRAMS = (
     "dockerd", "containerd", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd",
-    "k3s", "rke2", "kubelite", "k8s-dqlite", "crio", "podman", "docker-proxy",
+    "k3s", "rke2", "kubelite", "k8s-dqlite", "crio", "podman",
 )  # fmt: skip
 
 #: Environment variables of those programs whose values are read: they are settings, and hold no secret.

@@ -1,0 +1,28 @@
+"""What all transports share: how they fail, and the raw answer of a shell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auditor.model import Problem
+
+
+class TargetError(Exception):
+    """A target can't be audited at all; ``problem`` says why in one line."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
+
+
+#: Bytes of one stream of a host; beyond that the rest is said to be truncated.
+MAX_OUTPUT = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ShellAnswer:
+    """What a shell wrote on both streams; ``lost`` says why it may be incomplete."""
+
+    stdout: bytes
+    stderr: bytes
+    lost: Problem | None = None
