@@ -1,4 +1,4 @@
-"""Facts about Docker engines. A host's script and the Engine API give the same values.
+r"""Facts about Docker engines. A host's script and the Engine API give the same values.
 
 The value of an `Engine` fact is a list with one entry an engine::
 
@@ -9,22 +9,32 @@ The value of an `Engine` fact is a list with one entry an engine::
 or ``{"engine": ..., "problem": {"reason": ..., "detail": ...}}``. No engine on the host gives the empty list. ``data`` is
 
 * ``info``, ``version``: one object;
-* ``networks``: a list of objects;
+* ``networks``, ``volumes``: a list of objects;
 * ``containers``: a list of inspect documents, stopped containers included. ``Config.Env`` is a list of names without values.
   A running container has ``proc``: the lines Uid, Gid, CapEff, CapBnd, NoNewPrivs and Seccomp of ``/proc/PID/status`` as
-  ``{"Uid": "0\\t0\\t0\\t0", "NoNewPrivs": "0", ...}`` and ``uid_map`` as a list of ``[inside, outside, count]``, or
+  ``{"Uid": "0\t0\t0\t0", "NoNewPrivs": "0", ...}`` and ``uid_map`` as a list of ``[inside, outside, count]``, or
   ``{"problem": {...}}`` where the host can't be read;
 * ``images``: a list of inspect documents.
 
-An element of a list that could not be read is ``{"Id": ..., "problem": {...}}``.
+An element of a list that could not be read is ``{"Id": ..., "problem": {...}}``. Fields that are null are left out.
+
+Redacted by `reduce`: values of environment variables, commands (only their first word is kept), health checks' commands,
+seccomp profiles (a digest is kept), and credentials in URLs and driver options.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-Document = Literal["info", "version", "networks", "containers", "images"]
+import msgspec
+
+from auditor.facts.projection import decoder
+from auditor.facts.redact import REDACTED, redact_data, redact_text
+
+Document = Literal["info", "version", "networks", "volumes", "containers", "images"]
 DOCUMENTS: tuple[Document, ...] = get_args(Document)
 
 
@@ -52,22 +62,180 @@ INFO_FIELDS = (
 )  # fmt: skip
 VERSION_FIELDS = ("Version", "ApiVersion", "MinAPIVersion", "Os", "Arch", "GitCommit", "KernelVersion", "Components[].Name",
                   "Components[].Version")  # fmt: skip
+VOLUME_FIELDS = ("Name", "Driver", "Scope", "Options")
 NETWORK_FIELDS = ("Id", "Name", "Driver", "Scope", "EnableIPv6", "Internal", "Attachable", "Ingress", "Options")
 CONTAINER_FIELDS = (
-    "Id", "Name", "Image", "Created", "State.Status", "State.Running", "State.Pid", "State.StartedAt", "State.Health.Status",
-    "RestartCount", "Platform", "AppArmorProfile", "ProcessLabel", "MountLabel",
+    "Id", "Name", "Image", "Created", "State.Status", "State.Running", "State.Restarting", "State.Pid", "State.StartedAt",
+    "State.Health.Status", "RestartCount", "Platform", "AppArmorProfile", "ProcessLabel", "MountLabel",
     "Config.User", "Config.Image", "Config.Env", "Config.Healthcheck", "Config.ExposedPorts",
     "Mounts[].Type", "Mounts[].Name", "Mounts[].Source", "Mounts[].Destination", "Mounts[].RW", "Mounts[].Propagation",
-    "Mounts[].Mode", "NetworkSettings.Ports", "NetworkSettings.Networks{}.NetworkID",
+    "Mounts[].Mode", "Mounts[].Driver", "NetworkSettings.Ports", "NetworkSettings.Networks{}.NetworkID",
     *(f"HostConfig.{name}" for name in (
-        "Binds", "Mounts", "NetworkMode", "PortBindings", "PublishAllPorts", "RestartPolicy", "CapAdd", "CapDrop", "CgroupnsMode",
-        "IpcMode", "Cgroup", "OomScoreAdj", "OomKillDisable", "PidMode", "Privileged", "ReadonlyRootfs", "SecurityOpt", "UTSMode",
-        "UsernsMode", "ShmSize", "Runtime", "Isolation", "CpuShares", "Memory", "MemorySwap", "MemoryReservation", "NanoCpus",
-        "CgroupParent", "CpuPeriod", "CpuQuota", "CpusetCpus", "CpusetMems", "Devices", "DeviceRequests", "DeviceCgroupRules",
-        "PidsLimit", "Ulimits", "MaskedPaths", "ReadonlyPaths", "LogConfig.Type", "Init", "Tmpfs", "GroupAdd",
+        "Binds", "Mounts[].Type", "Mounts[].Source", "Mounts[].Target", "Mounts[].ReadOnly", "Mounts[].BindOptions",
+        "Mounts[].VolumeOptions.DriverConfig", "VolumeDriver", "VolumesFrom", "NetworkMode", "PortBindings", "PublishAllPorts",
+        "RestartPolicy", "CapAdd", "CapDrop", "CgroupnsMode", "IpcMode", "Cgroup", "OomScoreAdj", "OomKillDisable", "PidMode",
+        "Privileged", "ReadonlyRootfs", "SecurityOpt", "UTSMode", "UsernsMode", "ShmSize", "Runtime", "Isolation", "CpuShares",
+        "Memory", "MemorySwap", "MemoryReservation", "NanoCpus", "CgroupParent", "CpuPeriod", "CpuQuota", "CpusetCpus",
+        "CpusetMems", "Devices", "DeviceRequests", "DeviceCgroupRules", "PidsLimit", "Ulimits", "MaskedPaths", "ReadonlyPaths",
+        "LogConfig.Type", "Init", "Tmpfs", "GroupAdd",
     )),
 )  # fmt: skip
 IMAGE_FIELDS = (
     "Id", "RepoTags", "RepoDigests", "Parent", "Created", "Architecture", "Os", "Size", "Config.User", "Config.Healthcheck",
     "Config.ExposedPorts", "Config.Entrypoint", "Config.Cmd", "Config.Env", "RootFS.Layers", "Metadata.LastTagTime",
 )  # fmt: skip
+
+_FIELDS: dict[Document, tuple[str, ...]] = {
+    "info": INFO_FIELDS, "version": VERSION_FIELDS, "networks": NETWORK_FIELDS, "volumes": VOLUME_FIELDS,
+    "containers": CONTAINER_FIELDS, "images": IMAGE_FIELDS,
+}  # fmt: skip
+
+
+def fields(document: Document) -> tuple[str, ...]:
+    """Return the fields that are kept of a document (of each element, where it is a list), as `projection` writes them."""
+    return _FIELDS[document]
+
+
+#: What checks rely on: these fields have these types, or the document is refused.
+_TYPES: dict[Document, dict[str, type]] = {
+    "info": {"ServerVersion": str, "SecurityOptions": list, "LiveRestoreEnabled": bool, "Swarm.LocalNodeState": str},
+    "version": {"Version": str},
+    "networks": {"Id": str, "Name": str, "Options": dict},
+    "volumes": {"Name": str, "Driver": str, "Options": dict},
+    "containers": {
+        "Id": str, "Name": str, "Image": str, "Created": str, "State.Running": bool, "State.Pid": int, "AppArmorProfile": str,
+        "ProcessLabel": str, "MountLabel": str, "Config.User": str, "Config.Image": str, "Config.Env": list,
+        **{f"HostConfig.{name}": str for name in ("NetworkMode", "IpcMode", "PidMode", "UTSMode", "UsernsMode", "CgroupParent")},
+        **{f"HostConfig.{name}": bool for name in ("Privileged", "ReadonlyRootfs", "PublishAllPorts")},
+        **{f"HostConfig.{name}": int for name in ("CpuShares", "Memory", "NanoCpus", "CpuQuota", "PidsLimit")},
+        **{f"HostConfig.{name}": list for name in ("Binds", "CapAdd", "CapDrop", "SecurityOpt", "Devices", "Ulimits")},
+    },
+    "images": {"Id": str, "RepoTags": list, "Config.User": str, "Config.Env": list, "Config.Healthcheck": dict},
+}  # fmt: skip
+#: Without these a document is not what it claims to be; what they hold would otherwise read as a harmless default.
+_REQUIRED: dict[Document, tuple[str, ...]] = {
+    "info": ("ServerVersion",), "version": ("Version",), "networks": ("Id", "Name"), "volumes": ("Name",),
+    "containers": ("Id", "State", "Config", "HostConfig"), "images": ("Id",),
+}  # fmt: skip
+
+
+def reduce(document: Document, raw: bytes) -> Any:
+    """Return the raw JSON of one answer of an engine, reduced to the declared fields and redacted.
+
+    ``raw`` is the body of GET /info, /version, /networks or /volumes, or the inspect document of ONE container or ONE image;
+    what the docker command line prints in their place (``docker info --format '{{json .}}'``, an element of
+    ``docker inspect``) is accepted too. Raises ValueError when it is something else, such as an error message.
+    """
+    if document == "version":
+        raw = _part(raw, "Server")
+    elif document == "volumes":
+        raw = _part(raw, "Volumes") or b"[]"
+    many = document in ("networks", "volumes")
+    try:
+        value = decoder(_FIELDS[document], many=many)(raw)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    elements: list[dict[str, Any]] = value if many else [value]
+    for element in elements:
+        _verify(document, element, raw)
+        _REDACT[document](element)
+    return value
+
+
+def _part(raw: bytes, name: str) -> bytes:
+    """Return the raw value of one key of an object, the whole when it isn't an object or lacks the key."""
+    try:
+        whole = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError:
+        return raw
+    if name not in whole:
+        return raw
+    part = bytes(whole[name])
+    return b"" if part == b"null" and name == "Volumes" else part
+
+
+def _verify(document: Document, element: dict[str, Any], raw: bytes) -> None:
+    for name in _REQUIRED[document]:
+        if element.get(name) in (None, ""):
+            raise ValueError(_message(raw) or f"is not a document of this kind: it has no {name}")
+    for path, kind in _TYPES[document].items():
+        value: Any = element
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            continue
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ValueError(f"{path} is not of the type {kind.__name__}")
+        if kind is list and not all(isinstance(item, str | dict) for item in value):
+            raise ValueError(f"{path} holds something else than text and objects")
+
+
+def _message(raw: bytes) -> str:
+    """What an engine or the docker command line says instead of an answer."""
+    try:
+        said = msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return ""
+    if not isinstance(said, dict):
+        return ""
+    errors = said.get("ServerErrors") or [said.get("message") or ""]
+    text = str(errors[0]) if isinstance(errors, list) else ""
+    return f"the engine gave no answer but: {redact_text(text)[:300]}" if text else ""
+
+
+def _redact_info(info: dict[str, Any]) -> None:
+    for place, name in ((info, "Warnings"), (info, "DriverStatus"), (info.get("RegistryConfig", {}), "Mirrors")):
+        if name in place:
+            place[name] = redact_data(place[name])
+
+
+def _redact_options(element: dict[str, Any]) -> None:
+    if "Options" in element:
+        element["Options"] = redact_data(element["Options"])
+
+
+def _redact_config(config: dict[str, Any]) -> None:
+    """Names of environment variables, first words of commands."""
+    if "Env" in config:
+        config["Env"] = [str(entry).partition("=")[0] for entry in config["Env"]]
+    for name in ("Entrypoint", "Cmd"):
+        if name in config:
+            words = config[name] if isinstance(config[name], list) else str(config[name]).split()
+            config[name] = [redact_text(str(word)) for word in words[:1]] + [REDACTED] * (len(words) > 1)
+    test = config.get("Healthcheck", {})
+    if isinstance(test, dict) and isinstance(test.get("Test"), list):
+        test["Test"] = [redact_text(str(word)) for word in test["Test"][:1]] + [REDACTED] * (len(test["Test"]) > 1)
+
+
+def _redact_container(container: dict[str, Any]) -> None:
+    _redact_config(container["Config"])
+    host = container["HostConfig"]
+    if "SecurityOpt" in host:
+        host["SecurityOpt"] = [_security_option(str(option)) for option in host["SecurityOpt"]]
+    for mount in host.get("Mounts", ()):
+        if "VolumeOptions" in mount:
+            mount["VolumeOptions"] = redact_data(mount["VolumeOptions"])
+
+
+def _security_option(option: str) -> str:
+    """A custom seccomp profile stands in the option as a whole; its digest tells it from another."""
+    for sign in ("seccomp=", "seccomp:"):
+        profile = option.removeprefix(sign)
+        if profile != option and profile.lstrip().startswith("{"):
+            return f"{sign}[profile sha256:{hashlib.sha256(profile.encode()).hexdigest()[:16]}]"
+    return option
+
+
+def _redact_image(image: dict[str, Any]) -> None:
+    if "Config" in image:
+        _redact_config(image["Config"])
+
+
+def _nothing(_: dict[str, Any]) -> None:
+    """Versions hold nothing secret."""
+
+
+_REDACT: dict[Document, Callable[[dict[str, Any]], None]] = {
+    "info": _redact_info, "version": _nothing, "networks": _redact_options, "volumes": _redact_options,
+    "containers": _redact_container, "images": _redact_image,
+}  # fmt: skip
