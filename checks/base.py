@@ -7,6 +7,10 @@ from typing import Any
 from auditor.model import Observation, Outcome, Problem, Status
 
 
+#: How many characters of one value an observation shows.
+SHOWN = 300
+
+
 def error(subject: str, problem: Problem, *, expected: str = "", source: str = "") -> Observation:
     """Return the observation that stands for missing evidence."""
     return Observation(subject, Status.ERROR, expected, str(problem), source)
@@ -23,11 +27,16 @@ def outcome(observations: list[Observation], reason: str) -> Outcome:
 
 
 def show(value: Any) -> str:
-    """Return a value as a report shows it: JSON's words for booleans and null, lists with commas."""
+    """Return a value as a report shows it: JSON's words for booleans and null, lists with commas, at most `SHOWN` characters."""
     if value is None:
         return "unset"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
-        return ", ".join(show(v) for v in value) or "(empty)"
-    return str(value) if value != "" else '""'
+        return short(", ".join(show(v) for v in value)) or "(empty)"
+    return short(str(value)) if value != "" else '""'
+
+
+def short(text: str) -> str:
+    """Return a text cut to `SHOWN` characters, saying how long it was."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"

@@ -16,7 +16,8 @@ class Expect:
     """What a value must be; exactly one operator. A value that isn't set fails every operator but ``set: false``.
 
     Text is compared as it stands. ``contains``, ``contains_none``, ``contains_any`` and ``subset_of`` take the actual value as
-    a list (a single value is a list of one); comparing with ``at_most`` and ``at_least`` needs whole numbers.
+    a list (a single value is a list of one); comparing with ``at_most`` and ``at_least`` needs whole numbers. A value of
+    another type than expected never holds, whichever the operator: text is not a number, 1 is not true.
     """
 
     equals: Scalar | None = None
@@ -37,6 +38,18 @@ class Expect:
     def _given(self) -> list[tuple[str, Any]]:
         pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
         return [(name, value) for name, value in pairs if value is not None]
+
+    @property
+    def operator(self) -> str:
+        """The name of the operator that is given."""
+        return self._given()[0][0]
+
+    def operands(self) -> tuple[Scalar, ...]:
+        """Return what the actual value is compared with; nothing for ``set``."""
+        name, wanted = self._given()[0]
+        if name == "set":
+            return ()
+        return wanted if isinstance(wanted, tuple) else (wanted,)
 
     def describe(self) -> str:
         """Return the expectation in words, for example ``at most 600``."""
@@ -60,7 +73,7 @@ class Expect:
             case "equals":
                 return _same(actual, wanted)
             case "not_equals":
-                return not _same(actual, wanted)
+                return type(actual) is type(wanted) and actual != wanted
             case "one_of":
                 return any(_same(actual, w) for w in wanted)
             case "at_most":
@@ -72,7 +85,7 @@ class Expect:
             case "contains_any":
                 return any(_same(i, w) for i in items for w in wanted)
             case "contains_none":
-                return not any(_same(i, w) for i in items for w in wanted)
+                return all(_comparable(i, wanted) and not any(_same(i, w) for w in wanted) for i in items)
             case "subset_of":
                 return all(any(_same(i, w) for w in wanted) for i in items)
         raise AssertionError(name)
@@ -81,6 +94,10 @@ class Expect:
 def _same(actual: Any, wanted: Any) -> bool:
     """True is not 1 here, though Python says so."""
     return type(actual) is type(wanted) and bool(actual == wanted)
+
+
+def _comparable(actual: Any, wanted: tuple[Scalar, ...]) -> bool:
+    return any(type(actual) is type(w) for w in wanted)
 
 
 def _whole(value: Any) -> bool:
