@@ -226,7 +226,7 @@ def parse(files: list[tuple[str, str]], types: CheckTypes) -> Library:
 
 def _packaged_files() -> list[tuple[str, str]]:
     root = resources.files("benchmarks")
-    found = []
+    found: list[tuple[str, str]] = []
     for folder in root.iterdir():
         if folder.is_dir() and not folder.name.startswith(("_", ".")):
             items = [i for i in folder.iterdir() if i.name.endswith(".yaml")]

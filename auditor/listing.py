@@ -1,0 +1,115 @@
+"""What the commands print that look things up: history, benchmarks, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from auditor.catalogue import Library, decode_definition
+from auditor.model import Benchmark
+from auditor.summary import percent
+from auditor.terminal import clean
+from auditor.yamlfile import InputError, Mistake, did_you_mean
+
+if TYPE_CHECKING:
+    from auditor.store import RunSummary
+
+
+def _print_table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; ``columns`` are (title, whether it holds numbers)."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, number in columns:
+        table.add_column(title, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def show_history(runs: Sequence[RunSummary]) -> None:
+    """Print runs, one a line."""
+    columns = [("run", False), ("started", False), ("targets", True), ("audited", True), ("score %", True), ("coverage %", True),
+               ("fail", True), ("error", True)]  # fmt: skip
+    rows = [[r.id, r.started, str(r.targets), str(r.audited), percent(r.score), percent(r.coverage), str(r.counts.fail),
+             str(r.counts.error)] for r in runs]  # fmt: skip
+    _print_table(columns, rows) if rows else print("no runs yet")  # noqa: T201
+
+
+def show_benchmarks(library: Library) -> None:
+    """Print every benchmark version with how much of it is covered."""
+    rows = []
+    for name, versions in library.names().items():
+        for version in versions:
+            b = library.load(f"{name}@{version}")
+            automatic = sum("manual" not in _check_type(library, c.key) for c in b.controls)
+            rows.append([name, version, str(b.controls_total), str(len(b.controls)), str(automatic)])
+    columns = [("benchmark", False), ("version", False), ("controls", True), ("covered", True), ("decided here", True)]
+    _print_table(columns, rows)
+
+
+def _check_type(library: Library, key: str) -> dict[str, Any]:
+    raw = yaml.safe_load(yaml.serialize(library.definitions[key][1]))
+    check: dict[str, Any] = raw["check"]
+    return check
+
+
+def show_benchmark(benchmark: Benchmark) -> None:
+    """Print a benchmark's controls."""
+    rows = [[c.id, str(c.level), c.assessment, c.severity, c.key, c.title] for c in benchmark.controls]
+    columns = [("number", False), ("level", True), ("assessment", False), ("severity", False), ("control", False), ("title", False)]
+    _print_table(columns, rows)
+    print(f"{len(benchmark.controls)} of the {benchmark.controls_total} controls of {benchmark.title} {benchmark.version}.")  # noqa: T201
+
+
+def show_control(library: Library, wanted: str) -> None:
+    """Print everything about a control: where it stands, what it needs, expects and how to meet it. Raises `InputError`."""
+    key = _key_of(library, wanted)
+    file, node = library.definitions[key]
+    definition = decode_definition(file, node, library.types)
+    raw = yaml.safe_load(yaml.serialize(node))
+    lines = [
+        f"{definition.title}",
+        f"  control      {key} ({file}:{node.start_mark.line + 1})",
+        f"  severity     {definition.severity}",
+    ]
+    for name, version, control in _places(library, key):
+        lines.append(f"  {name} {version}: {control.id}, level {control.level}, {control.assessment} in the document")
+    lines += ["", "Why", f"  {' '.join(definition.rationale.split())}", "", "Facts"]
+    needed = definition.check.needs() | (definition.applies_when.needs() if definition.applies_when else frozenset())
+    lines += [f"  {fact.key}" for fact in sorted(needed, key=lambda f: f.key)] or ["  none: a person decides"]
+    for title, part in (("Applies when", "applies_when"), ("Check", "check"), ("Parameters", "parameters")):
+        if raw.get(part):
+            text = yaml.safe_dump(raw[part], sort_keys=False, allow_unicode=True, width=110)
+            lines += ["", title, *(f"  {line}" for line in text.splitlines())]
+    lines += ["", "To meet it", f"  {' '.join(definition.remediation.text.split())}"]
+    if definition.remediation.set:
+        lines.append(f"  {dict(definition.remediation.set)}")
+    print("\n".join(clean(line, 4000) for line in lines))  # noqa: T201
+
+
+def _places(library: Library, key: str) -> list[tuple[str, str, Any]]:
+    found = []
+    for name, versions in library.names().items():
+        for version in versions:
+            found += [(name, version, c) for c in library.load(f"{name}@{version}").controls if c.key == key]
+    return found
+
+
+def _key_of(library: Library, wanted: str) -> str:
+    if wanted in library.definitions:
+        return wanted
+    ref, _, number = wanted.rpartition("/")
+    refs = [ref] if ref else list(library.names())
+    keys = {c.key for r in refs for c in library.load(r).controls if c.id == number}
+    if len(keys) == 1:
+        return keys.pop()
+    if keys:
+        detail = f"{wanted!r} is a number in several benchmarks: write {', '.join(f'{r}/{number}' for r in refs)}"
+    else:
+        detail = f"there is no control {wanted!r}{did_you_mean(wanted, library.definitions)}"
+    raise InputError([Mistake("explain", 0, 0, detail)])

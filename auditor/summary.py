@@ -1,0 +1,125 @@
+"""The summary that a run ends with on standard output, and the gates that decide its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auditor.model import SEVERITY_ORDER, AuditRun, Score, Severity, Status, TargetStatus
+from auditor.score import COVERAGE_FORMULA, SCORE_FORMULA, mean
+from auditor.terminal import clean
+
+#: Exit codes of the command line (a contract).
+EXIT_OK, EXIT_GATE, EXIT_USAGE, EXIT_TARGET = 0, 1, 2, 3
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Conditions that a run must meet; None is no condition. Percentages are held against every target's score."""
+
+    fail_on: Severity | None = None
+    min_score: float | None = None
+    min_coverage: float | None = None
+
+    def failures(self, run: AuditRun) -> list[str]:
+        """Return a line for every gate that does not hold."""
+        lines = []
+        if self.fail_on is not None:
+            grave = SEVERITY_ORDER[: SEVERITY_ORDER.index(self.fail_on) + 1]
+            failed = sum(f.status is Status.FAIL and f.severity in grave for f in run.findings)
+            if failed:
+                lines.append(f"--fail-on {self.fail_on}: {failed} failure{'s' if failed != 1 else ''} of that severity or worse")
+        lines += self._below("--min-score", self.min_score, "score", run.scores)
+        lines += self._below("--min-coverage", self.min_coverage, "coverage", run.scores)
+        return lines
+
+    def _below(self, option: str, bound: float | None, what: str, scores: Iterable[Score]) -> list[str]:
+        if bound is None:
+            return []
+        values = [(s, getattr(s, what)) for s in scores]
+        low = [(s, v) for s, v in values if v is not None and v < bound]
+        lines = [f"{option} {bound:g}: {clean(s.target, 60)} has a {what} of {v:.1f} on {s.benchmark}" for s, v in low[:_SHOWN]]
+        if len(low) > _SHOWN:
+            lines.append(f"{option} {bound:g}: and {len(low) - _SHOWN} more")
+        if all(v is None for _, v in values):
+            lines.append(f"{option} {bound:g}: there is no {what} to hold against it")
+        return lines
+
+
+def exit_code(run: AuditRun, gate_failures: list[str]) -> int:
+    """Return 1 when a gate failed, else 3 when a target could not be audited, else 0."""
+    if gate_failures:
+        return EXIT_GATE
+    lost = any(t.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED) for t in run.targets)
+    return EXIT_TARGET if lost else EXIT_OK
+
+
+def percent(value: float | None) -> str:
+    """Return a percentage with one digit, a dash for none."""
+    return "–" if value is None else f"{value:.1f}"
+
+
+def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
+    """Print the summary of a run."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    lost = [t for t in run.targets if t.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED)]
+    _dangers(console, run)
+    if run.scores:
+        console.print(_table(run))
+        parts = "; ".join(f"{b.name} {b.version}: {len(b.controls)} of {b.controls_total} controls" for b in run.benchmarks)
+        console.print(Text(f"{SCORE_FORMULA}; {COVERAGE_FORMULA}. Covered: {parts}.", style="dim"))
+    for target in lost:
+        console.print(Text(f"not audited: {clean(target.name, 80)}: {clean(target.error or '')}", style="yellow"))
+    for line in gate_failures:
+        console.print(Text(f"gate failed: {line}", style="bold red"))
+    for path in written:
+        console.print(Text(f"written: {path}"))
+
+
+def _dangers(console: Any, run: AuditRun) -> None:
+    from rich.text import Text
+
+    grave = [f for f in run.findings if f.status is Status.FAIL and f.severity in (Severity.CRITICAL, Severity.HIGH)]
+    grave.sort(key=lambda f: SEVERITY_ORDER.index(f.severity))
+    if grave:
+        console.print(Text(f"{len(grave)} failure{'s' if len(grave) != 1 else ''} of high or critical severity:", style="bold"))
+    for finding in grave[:_SHOWN]:
+        failed = [clean(o.subject, 60) for o in finding.observations if o.status is Status.FAIL]
+        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+        console.print(
+            Text(f"  {finding.severity:8} {clean(finding.target, 40)}  {finding.id} {finding.title}: {', '.join(failed[:3])}{more}")
+        )
+    if len(grave) > _SHOWN:
+        console.print(f"  and {len(grave) - _SHOWN} more, in the report")
+
+
+def _table(run: AuditRun) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("target", "benchmark"):
+        table.add_column(name)
+    for name in ("score %", "coverage %", "pass", "fail", "error", "manual", "n/a"):
+        table.add_column(name, justify="right")
+    shown = (
+        run.scores if len(run.scores) <= 2 * _SHOWN else sorted(run.scores, key=lambda s: (s.score is None, s.score))[: 2 * _SHOWN]
+    )
+    for s in shown:
+        counts = s.counts
+        numbers = (counts.pass_, counts.fail, counts.error, counts.manual, counts.not_applicable)
+        table.add_row(
+            Text(clean(s.target, 40)), f"{s.benchmark} {s.version}", percent(s.score), percent(s.coverage), *map(str, numbers)
+        )
+    if len(shown) < len(run.scores):
+        table.add_row(f"(the {len(shown)} lowest of {len(run.scores)})", "")
+    if len(run.scores) > 1:
+        table.add_row("mean", "", percent(mean(s.score for s in run.scores)), percent(mean(s.coverage for s in run.scores)))
+    return table
