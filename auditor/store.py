@@ -103,28 +103,28 @@ class Store:
 
     def load(self, run: str = "latest") -> AuditRun:
         """Return a run by its id, the beginning of its id, or ``latest``; raises `StoreError`."""
-        t = self._tables
         with self._plainly(), self._reading() as connection:
             found = self._find(connection, run)
+            try:
+                return run_of(self._document(connection, found))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise StoreError(f"{self.name}: run {found} can't be read ({type(error).__name__}: {_line(error)})") from None
 
-            def documents(table: sa.Table) -> list[Any]:
-                query = table.select().where(table.c.run == found).order_by(table.c.position)
-                return [json.loads(row.document) for row in connection.execute(query)]
+    def _document(self, connection: sa.Connection, run: str) -> dict[str, Any]:
+        t = self._tables
 
-            head = connection.execute(t.runs.select().where(t.runs.c.id == found)).one()
-            benchmarks = []
-            query = t.benchmarks.select().where(t.benchmarks.c.run == found).order_by(t.benchmarks.c.position)
-            for row in connection.execute(query).all():
-                text = connection.execute(t.texts.select().where(t.texts.c.sha256 == row.text)).one()
-                benchmarks.append({**json.loads(text.document), "selected_because": json.loads(row.document)})
-            document = {
-                "run": json.loads(head.document), "targets": documents(t.targets), "benchmarks": benchmarks,
-                "findings": documents(t.findings), "scores": documents(t.scores),
-            }  # fmt: skip
-        try:
-            return run_of(document)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{self.name}: run {found} can't be read ({type(error).__name__}: {_line(error)})") from None
+        def documents(table: sa.Table) -> list[Any]:
+            query = table.select().where(table.c.run == run).order_by(table.c.position)
+            return [json.loads(row.document) for row in connection.execute(query)]
+
+        head = connection.execute(t.runs.select().where(t.runs.c.id == run)).one()
+        benchmarks = []
+        query = t.benchmarks.select().where(t.benchmarks.c.run == run).order_by(t.benchmarks.c.position)
+        for row in connection.execute(query).all():
+            text = connection.execute(t.texts.select().where(t.texts.c.sha256 == row.text)).one()
+            benchmarks.append({**json.loads(text.document), "selected_because": json.loads(row.document)})
+        return {"run": json.loads(head.document), "targets": documents(t.targets), "benchmarks": benchmarks,
+                "findings": documents(t.findings), "scores": documents(t.scores)}  # fmt: skip
 
     def history(self, limit: int = 20, *, target: str | None = None, benchmark: str | None = None) -> list[RunSummary]:
         """Return the latest runs, newest first; raises `StoreError`.
