@@ -1,0 +1,80 @@
+"""The findings as columns over shared strings: what the script of the HTML report searches, filters and sorts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from auditor.model import SEVERITY_ORDER, STATUS_ORDER
+from reports.environment import clip
+from reports.view import View
+
+_STATUS = {s: i for i, s in enumerate(STATUS_ORDER)}
+_SEVERITY = {s: i for i, s in enumerate(SEVERITY_ORDER)}
+
+
+class _Strings:
+    """A table of distinct texts, each made visible and cut once."""
+
+    def __init__(self) -> None:
+        self.index: dict[str, int] = {}
+
+    def add(self, text: str) -> int:
+        return self.index.setdefault(text, len(self.index))
+
+    def table(self) -> list[str]:
+        return [clip(text) for text in self.index]
+
+
+def columns(view: View) -> dict[str, Any]:
+    """Return the findings of a view, as JSON values.
+
+    ``evidence`` holds each distinct verdict once: its status, its reason, and where its observations start in the columns of
+    ``observations`` (one entry more than there are verdicts). ``findings`` point at a target, a control and a verdict.
+    Texts are numbers into ``strings``; statuses and severities are numbers into their orders, worst first.
+    """
+    strings = _Strings()
+    add = strings.add
+    targets = {t.result.name: n for n, t in enumerate(view.targets)}
+    evidence: dict[str, list[int]] = {"status": [], "reason": [], "start": [0]}
+    observations: dict[str, list[int]] = {"subject": [], "status": [], "expected": [], "actual": [], "source": []}
+    findings: dict[str, list[int]] = {"target": [], "control": [], "evidence": []}
+    o_subject, o_status, o_expected, o_actual, o_source = observations.values()
+    controls = []
+    for b, benchmark in enumerate(view.benchmarks):
+        for control in benchmark.controls:
+            c, i = len(controls), control.info
+            controls.append([b, add(i.id), add(i.title), i.level, add(i.assessment), _SEVERITY[i.severity], add(i.rationale),
+                             add(i.remediation), add(i.key)])  # fmt: skip
+            for group in control.groups:
+                e = len(evidence["status"])
+                evidence["status"].append(_STATUS[group.status])
+                evidence["reason"].append(add(group.reason))
+                for o in group.observations:
+                    o_subject.append(add(o.subject))
+                    o_status.append(_STATUS[o.status])
+                    o_expected.append(add(o.expected))
+                    o_actual.append(add(o.actual))
+                    o_source.append(add(o.source))
+                evidence["start"].append(len(o_subject))
+                findings["target"] += [targets[name] for name in group.targets]
+                findings["control"] += [c] * len(group.targets)
+                findings["evidence"] += [e] * len(group.targets)
+    results = [t.result for t in view.targets]
+    return {
+        "statuses": [s.value for s in STATUS_ORDER],
+        "severities": [s.value for s in SEVERITY_ORDER],
+        "benchmarks": [clip(f"{b.info.name}@{b.info.version}") for b in view.benchmarks],
+        "targets": [[add(r.name), r.kind.value, add(r.address), add(r.evidence_sha256 or ""), add(r.collected_at)] for r in results],
+        "controls": controls,
+        "evidence": evidence,
+        "observations": observations,
+        "findings": findings,
+        "strings": strings.table(),
+    }
+
+
+def script_json(value: Any) -> str:
+    """Return JSON that can stand inside a script element: no text in it can end the element or open a comment."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

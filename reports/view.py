@@ -1,0 +1,322 @@
+"""What every report shows, computed once from an `AuditRun`: the view model of HTML and PDF. Linear in the findings.
+
+The view is complete: nothing is left out of it. What a page has no room for is the renderer's business, and is said there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from auditor.model import (
+    SEVERITY_ORDER,
+    STATUS_ORDER,
+    AuditRun,
+    BenchmarkInfo,
+    ControlInfo,
+    Counts,
+    Finding,
+    Observation,
+    Score,
+    Severity,
+    Status,
+    TargetResult,
+    TargetStatus,
+)
+from auditor.score import count, mean
+
+#: Statuses as words on a page.
+STATUS_WORDS = {Status.FAIL: "Fail", Status.ERROR: "Error", Status.MANUAL: "Manual", Status.PASS: "Pass", Status.NOT_APPLICABLE: "N/A"}
+
+#: Severities that are listed one by one before any score.
+DANGEROUS = (Severity.CRITICAL, Severity.HIGH)
+
+_FIELDS = {Status.PASS: "pass_"}
+
+
+def count_of(counts: Counts, status: Status) -> int:
+    """Return how many of ``counts`` have a status."""
+    value = getattr(counts, _FIELDS.get(status, status.value))
+    assert isinstance(value, int)
+    return value
+
+
+@dataclass(frozen=True)
+class Group:
+    """One verdict with its evidence, and every target that gave exactly this evidence."""
+
+    status: Status
+    reason: str
+    observations: tuple[Observation, ...]
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ControlView:
+    """A control over all targets. ``counts`` counts findings: one for each target that it was judged on."""
+
+    anchor: str
+    benchmark: BenchmarkInfo
+    info: ControlInfo
+    counts: Counts
+    groups: tuple[Group, ...]  # worst first
+
+    @property
+    def dangerous(self) -> bool:
+        """Whether this control fails somewhere and its severity is critical or high."""
+        return self.info.severity in DANGEROUS and self.counts.fail > 0
+
+    def of(self, status: Status) -> list[Group]:
+        """Return the groups with one status."""
+        return [g for g in self.groups if g.status is status]
+
+    @property
+    def failing_subjects(self) -> int:
+        """How many subjects fail, each counted once a target."""
+        return sum(len(g.targets) * sum(o.status is Status.FAIL for o in g.observations) for g in self.groups)
+
+
+@dataclass(frozen=True)
+class SectionView:
+    """A chapter of a benchmark with its controls, in the order of their numbers."""
+
+    number: str
+    title: str
+    controls: tuple[ControlView, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkView:
+    """A benchmark in this run: what of it was judged, and the fleet's figures on it."""
+
+    info: BenchmarkInfo
+    sections: tuple[SectionView, ...]
+    scores: tuple[Score, ...]
+    counts: Counts
+    judged: int  # controls with at least one finding
+
+    @property
+    def name(self) -> str:
+        """Name and version, as a person reads them."""
+        return f"{self.info.name} {self.info.version}"
+
+    @property
+    def controls(self) -> Iterator[ControlView]:
+        """All controls, in the order of their numbers."""
+        return (c for s in self.sections for c in s.controls)
+
+    @property
+    def partial(self) -> bool:
+        """Whether the published document has controls that this run did not judge."""
+        return self.judged < self.info.controls_total
+
+    @cached_property
+    def score(self) -> float | None:
+        """The mean of the targets' scores, in percent."""
+        return mean(s.score for s in self.scores)
+
+    @cached_property
+    def coverage(self) -> float | None:
+        """The mean of the targets' coverages, in percent."""
+        return mean(s.coverage for s in self.scores)
+
+    def bins(self, width: int = 10) -> list[int]:
+        """Return how many targets score 0 to below 10, ..., 90 to 100 percent."""
+        found = Counter(min(int(s.score // width), 100 // width - 1) for s in self.scores if s.score is not None)
+        return [found[i] for i in range(100 // width)]
+
+
+@dataclass(frozen=True)
+class TargetView:
+    """A target with its figures. ``failures`` are the controls that fail on it, the most severe first."""
+
+    anchor: str
+    result: TargetResult
+    scores: tuple[Score, ...]
+    counts: Counts
+    failures: tuple[ControlView, ...]
+    errors: tuple[ControlView, ...]
+
+    @property
+    def dangerous(self) -> int:
+        """How many critical and high controls fail here."""
+        return sum(c.info.severity in DANGEROUS for c in self.failures)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Evidence that could not be had: its reason, and the findings that lack it."""
+
+    message: str
+    findings: int
+    targets: tuple[str, ...]
+    controls: tuple[ControlView, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A run as reports show it."""
+
+    run: AuditRun
+    benchmarks: tuple[BenchmarkView, ...]
+    targets: tuple[TargetView, ...]
+    counts: Counts
+    gaps: tuple[Gap, ...]
+
+    @cached_property
+    def reached(self) -> Mapping[TargetStatus, list[TargetView]]:
+        """The targets by how far their audit came; every status has an entry, so the lengths add up to the targets asked."""
+        return {s: [t for t in self.targets if t.result.status is s] for s in TargetStatus}
+
+    @property
+    def controls(self) -> Iterator[ControlView]:
+        """Every control of every benchmark."""
+        return (c for b in self.benchmarks for c in b.controls)
+
+    @cached_property
+    def dangerous(self) -> list[ControlView]:
+        """Controls of critical and high severity that fail somewhere: the worst and most widespread first."""
+        return sorted((c for c in self.controls if c.dangerous), key=lambda c: (SEVERITY_ORDER.index(c.info.severity), -c.counts.fail))
+
+    @cached_property
+    def undecided(self) -> list[ControlView]:
+        """Controls of critical and high severity that could not be judged somewhere."""
+        return [c for c in self.controls if c.info.severity in DANGEROUS and c.counts.error]
+
+    @property
+    def dangerous_failures(self) -> int:
+        """How many findings of critical or high severity fail."""
+        return sum(c.counts.fail for c in self.dangerous)
+
+    @cached_property
+    def observations(self) -> int:
+        """How many observations all distinct pieces of evidence hold together."""
+        return sum(len(g.observations) for c in self.controls for g in c.groups)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took, None where its times say nothing."""
+        try:
+            return (datetime.fromisoformat(self.run.finished) - datetime.fromisoformat(self.run.started)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+
+
+def build(run: AuditRun) -> View:
+    """Return the view of a run."""
+    by_control: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in run.findings:
+        by_control.setdefault((finding.benchmark, finding.version, finding.id), []).append(finding)
+    benchmarks = []
+    anchors: set[str] = set()
+    for info in _benchmarks(run, by_control):
+        controls = []
+        for control in info.controls:
+            anchor = _anchor(f"c-{info.name}-{info.version}-{control.id}", anchors)
+            controls.append(_control(anchor, info, control, by_control.get((info.name, info.version, control.id), ())))
+        scores = tuple(s for s in run.scores if (s.benchmark, s.version) == (info.name, info.version))
+        counts = _sum(c.counts for c in controls)
+        benchmarks.append(BenchmarkView(info, tuple(_sections(info, controls)), scores, counts, sum(c.counts.total > 0 for c in controls)))
+    every = [c for b in benchmarks for c in b.controls]
+    targets = _targets(run, every)
+    return View(run, tuple(benchmarks), targets, _sum(t.counts for t in targets), tuple(_gaps(every)))
+
+
+def _benchmarks(run: AuditRun, by_control: Mapping[tuple[str, str, str], Sequence[Finding]]) -> list[BenchmarkInfo]:
+    """The run's benchmarks, and an entry for findings whose benchmark or control isn't among them: no finding is ever dropped."""
+    known = {(b.name, b.version): {c.id for c in b.controls} for b in run.benchmarks}
+    extra: dict[tuple[str, str], list[ControlInfo]] = {}
+    for (name, version, id_), findings in by_control.items():
+        if id_ not in known.get((name, version), ()):
+            f = findings[0]
+            info = ControlInfo(id_, f.control, f.title, f.level, f.assessment, f.severity, id_.rpartition(".")[0], "", "")
+            extra.setdefault((name, version), []).append(info)
+    result = []
+    for b in run.benchmarks:
+        more = extra.pop((b.name, b.version), [])
+        result.append(BenchmarkInfo(b.name, b.version, b.title, b.sha256, b.selected_because, b.controls_total, (*b.controls, *more),
+                                    b.sections))  # fmt: skip
+    result.extend(BenchmarkInfo(*ref, ref[0], "", "", len(controls), tuple(controls)) for ref, controls in extra.items())
+    return result
+
+
+def _anchor(name: str, taken: set[str]) -> str:
+    """Return a short, plain and unique name for a place in a document, the same in every run where nothing clashes."""
+    plain = re.sub(r"[^A-Za-z0-9.-]", "_", name)[:80]
+    anchor, n = plain, 1
+    while anchor in taken:
+        n += 1
+        anchor = f"{plain}_{n}" if n < 10 else f"{plain}_{len(taken)}_{n}"
+    taken.add(anchor)
+    return anchor
+
+
+def _control(anchor: str, benchmark: BenchmarkInfo, info: ControlInfo, findings: Sequence[Finding]) -> ControlView:
+    groups: dict[tuple[Status, str, tuple[Observation, ...]], list[str]] = {}
+    for finding in findings:
+        groups.setdefault((finding.status, finding.reason, finding.observations), []).append(finding.target)
+    listed = [Group(*evidence, tuple(targets)) for evidence, targets in groups.items()]
+    listed.sort(key=lambda g: (STATUS_ORDER.index(g.status), -len(g.targets)))
+    return ControlView(anchor, benchmark, info, count(findings), tuple(listed))
+
+
+def _sections(info: BenchmarkInfo, controls: Iterable[ControlView]) -> list[SectionView]:
+    found: dict[str, list[ControlView]] = {}
+    for control in controls:
+        number = control.info.section
+        while number and number not in info.sections and "." in number:
+            number = number.rpartition(".")[0]
+        found.setdefault(number, []).append(control)
+    return [SectionView(number, info.sections.get(number, ""), tuple(c)) for number, c in found.items()]
+
+
+def _targets(run: AuditRun, controls: Sequence[ControlView]) -> tuple[TargetView, ...]:
+    failures: dict[str, list[ControlView]] = {}
+    errors: dict[str, list[ControlView]] = {}
+    statuses: dict[str, Counter[Status]] = {}
+    for control in sorted(controls, key=lambda c: SEVERITY_ORDER.index(c.info.severity)):
+        for group in control.groups:
+            into = {Status.FAIL: failures, Status.ERROR: errors}.get(group.status)
+            for name in group.targets:
+                statuses.setdefault(name, Counter())[group.status] += 1
+                if into is not None:
+                    into.setdefault(name, []).append(control)
+    scores: dict[str, list[Score]] = {}
+    for score in run.scores:
+        scores.setdefault(score.target, []).append(score)
+    anchors: set[str] = set()
+    return tuple(
+        TargetView(_anchor(f"t-{t.name}", anchors), t, tuple(scores.get(t.name, ())), _counts(statuses.get(t.name, Counter())),
+                   tuple(failures.get(t.name, ())), tuple(errors.get(t.name, ())))
+        for t in run.targets
+    )  # fmt: skip
+
+
+def _gaps(controls: Sequence[ControlView]) -> list[Gap]:
+    """Missing evidence by its reason: what lacks most findings first."""
+    findings: Counter[str] = Counter()
+    targets: dict[str, dict[str, None]] = {}
+    where: dict[str, dict[str, ControlView]] = {}
+    for control in controls:
+        for group in control.of(Status.ERROR):
+            messages = {o.actual: None for o in group.observations if o.status is Status.ERROR} or {group.reason: None}
+            for message in messages:
+                findings[message] += len(group.targets)
+                targets.setdefault(message, {}).update(dict.fromkeys(group.targets))
+                where.setdefault(message, {})[control.anchor] = control
+    return [Gap(message, n, tuple(targets[message]), tuple(where[message].values())) for message, n in findings.most_common()]
+
+
+def _counts(by: Mapping[Status, int]) -> Counts:
+    return Counts(*(by.get(s, 0) for s in (Status.PASS, Status.FAIL, Status.MANUAL, Status.NOT_APPLICABLE, Status.ERROR)))
+
+
+def _sum(counts: Iterable[Counts]) -> Counts:
+    total: Counter[Status] = Counter()
+    for c in counts:
+        total.update({s: count_of(c, s) for s in STATUS_ORDER})
+    return _counts(total)
