@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -22,6 +23,8 @@ from auditor.model import Fact, Problem, Reason
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TIMEOUT_CODES = (124, 137, 143)
+#: How many words a record of each kind has at least.
+_WORDS = {"p": 6, "a": 2, "e": 2, "c": 5, "engine": 2, "doc": 2, "list": 2, "u": 3, "s": 2, "rc": 2}
 _NO_ENGINE = {
     b"tcp-only": Problem(Reason.ABSENT, "the engine listens on no unix socket; name its URL under docker: in the inventory"),
     b"no-client": Problem(Reason.ABSENT, "the host has neither curl nor docker to ask the engine with"),
@@ -60,6 +63,8 @@ def split(stdout: bytes, stderr: bytes, marker: str, lost: Problem | None = None
     for words, body in parts[1:]:
         said = notes.get(words)
         record = Record(words.split(" "), body, said.pop(0) if said else "")
+        if len(record.words) < _WORDS.get(record.words[0], 1):
+            continue
         if record.words[0] == "rc" and answers.records:
             answers.records[-1].code = _int(record.words[-1])
         else:
@@ -351,7 +356,7 @@ def _engines(answers: Answers, processes: Any) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {d: [] for d in docker.DOCUMENTS}
     starts = [i for i, r in enumerate(answers.records) if r.words[0] == "engine"]
     asked = set()
-    for start, end in zip(starts, [*starts[1:], len(answers.records)], strict=True):
+    for start, end in pairwise([*starts, len(answers.records)]):
         record = answers.records[start]
         pid, socket = _int(record.words[1]), " ".join(record.words[2:])
         asked.add(pid)
@@ -394,7 +399,7 @@ def _list_problem(record: Record) -> Problem | None:
     problem = _failed(record, "listing")
     if problem is not None:
         return problem
-    trailer = re.search(r"^[0-9a-f]+ u (\d{3}) ", _text(record.body).strip())
+    trailer = re.search(r"^last [0-9a-f]+ u (\d{3}) ", _text(record.body))
     if trailer and trailer[1] != "200":
         return Problem(Reason.DENIED if trailer[1] in ("401", "403") else Reason.ABSENT, f"the engine answered {trailer[1]}")
     return None
@@ -417,7 +422,7 @@ def _engine_document(name: Any, record: Record, tail: list[Record]) -> Any:
     problem = _failed(record, "asking the engine") or (_failed(last, "asking the engine") if last is not record else None)
     if problem is not None:
         return problem
-    if name in ("info", "version", "networks"):
+    if name in ("info", "version", "networks", "volumes"):
         return _single(name, bodies, record)
     elements = list(_elements(name, bodies))
     listed, got = _int(record.words[-1], 0), len(bodies) if tail else len(elements)

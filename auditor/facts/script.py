@@ -28,6 +28,8 @@ from auditor.model import Fact
 
 #: Bytes of one configuration file; more is said to be truncated.
 CONTENT_LIMIT = 1024 * 1024
+#: Bytes of everything a host says on one stream.
+STREAM_LIMIT = 64 * 1024 * 1024
 #: Seconds that one command on the host may take.
 COMMAND_SECONDS = 20
 
@@ -283,18 +285,20 @@ EOF
   curl=; if have curl; then curl=1; elif ! have docker; then echo no-client; return; fi
   for doc in $documents; do
     case $doc in
-      info|version|networks)
+      info|version|networks|volumes)
         b doc $doc
         if [ -n "$curl" ]; then get "$url/$doc"
         elif [ $doc = info ]; then cli info --format '{{json .}}'
         elif [ $doc = version ]; then cli version --format '{{json .Server}}'
-        else cli network inspect $(cli network ls -q)
+        elif [ $doc = networks ]; then cli network inspect $(cli network ls -q)
+        elif ids=$(cli volume ls -q) && [ -n "$ids" ]; then cli volume inspect $ids
+        else echo '[]'
         fi
         b rc $? ;;
       containers)
         if [ -n "$curl" ]; then l=$(get "$url/containers/json?all=1"); else l=$(cli ps -aq --no-trunc); fi
         code=$?
-        b list containers; printf '%s\n' "$l" | tail -n 1; b rc $code
+        b list containers; printf 'last %s\n' "${l##*"$nl"}"; b rc $code
         ids=$(printf '%s\n' "$l" | grep -oE '("Id":"|^)[0-9a-f]{64}' | grep -oE '[0-9a-f]{64}')
         set -- $ids
         b doc containers $#
@@ -303,7 +307,7 @@ EOF
       images)
         if [ -n "$curl" ]; then l=$(get "$url/images/json"); else l=$(cli image ls -q --no-trunc); fi
         code=$?
-        b list images; printf '%s\n' "$l" | tail -n 1; b rc $code
+        b list images; printf 'last %s\n' "${l##*"$nl"}"; b rc $code
         ids=$(printf '%s\n' "$l" | grep -oE '("Id":"|^)sha256:[0-9a-f]{64}' | grep -oE 'sha256:[0-9a-f]{64}' | sort -u)
         set -- $ids
         b doc images $#
@@ -335,7 +339,7 @@ def compose(facts: Iterable[Fact], marker: str) -> tuple[bytes, list[Fact]]:
     configs = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Config)]
     files = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Files)]
     q = shlex.quote
-    lines = ["{", f"M={q(marker)} T={COMMAND_SECONDS} limit={CONTENT_LIMIT + 1} become=${{1:-none}}", _PRELUDE]
+    lines = ["{ {", f"M={q(marker)} T={COMMAND_SECONDS} limit={CONTENT_LIMIT + 1} become=${{1:-none}}", _PRELUDE]
     lines += [f"programs={q('(^|/)(' + '|'.join(PROGRAMS) + ')')}", f"environment={q('^(' + '|'.join(ENVIRONMENT) + ')=')}"]
     lines += [f"known() {{ case $1 in {'|'.join(PROGRAMS)}) return 0 ;; esac; return 1; }}"]
     lines.append(_PROCESSES)
@@ -351,7 +355,9 @@ def compose(facts: Iterable[Fact], marker: str) -> tuple[bytes, list[Fact]]:
         lines.append(_AUDIT)
     if documents:
         lines += [f"documents={q(' '.join(documents))}", _ENGINES]
-    lines += ["b end", "} </dev/null", "exit 0", ""]
+    # Both streams go through head: it bounds them, and it makes few large packets of many small writes.
+    bounded = f"2>&1 >&3 3>&- | head -c {STREAM_LIMIT} >&2; }} 3>&1 | head -c {STREAM_LIMIT}"
+    lines += ["b end", f"}} </dev/null {bounded}", "exit 0", ""]
     return "\n".join(lines).encode(), ordered
 
 
