@@ -91,7 +91,8 @@ class Judge:
         infos: list[BenchmarkInfo] = [catalogue.info(b) for b in self._benchmarks if (b.name, b.version) in used]
         targets = [result_of(self._evidence[n]) for n in names]
         targets += [result_of(left_out(n)) for n in excluded]
-        return AuditRun(identity or new_id(), self._started, now(), __version__, operator(), tuple(targets), tuple(infos), tuple(findings),
+        return AuditRun(identity or new_id(), self._started, now(), __version__, operator(), tuple(targets), tuple(infos),
+                        tuple(findings),
                         score.scores(findings), self._selection)  # fmt: skip
 
 

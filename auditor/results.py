@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 from auditor.model import (
@@ -59,7 +60,9 @@ def score_document(score: Score) -> dict[str, Any]:
 
 def to_document(run: AuditRun) -> dict[str, Any]:
     """Return the results document of a run: JSON values only."""
-    targets = [{**dataclasses.asdict(t), "kind": t.kind.value, "status": t.status.value, "facts": dict(t.facts)} for t in run.targets]
+    targets = [
+        {**dataclasses.asdict(t), "kind": t.kind.value, "status": t.status.value, "facts": dict(t.facts)} for t in run.targets
+    ]
     for target in targets:
         target["roles"], target["groups"] = list(target["roles"]), list(target["groups"])
     benchmarks = []
@@ -77,6 +80,21 @@ def to_document(run: AuditRun) -> dict[str, Any]:
         "findings": [finding_document(f) for f in run.findings],
         "scores": [score_document(s) for s in run.scores],
     }
+
+
+def to_json(run: AuditRun) -> bytes:
+    """Return the results document as JSON in UTF-8: one target, benchmark, finding and score a line, so that files compare well.
+
+    Texts that no encoding can carry (halves of surrogate pairs) stay in their escaped form.
+    """
+    parts = []
+    for key, value in to_document(run).items():
+        if isinstance(value, list):
+            lines = ",\n  ".join(json.dumps(item) for item in value)
+            parts.append(f"{json.dumps(key)}: [\n  {lines}\n ]" if value else f"{json.dumps(key)}: []")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value)}")
+    return ("{\n " + ",\n ".join(parts) + "\n}\n").encode("ascii")
 
 
 def run_of(document: dict[str, Any]) -> AuditRun:

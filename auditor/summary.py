@@ -60,7 +60,7 @@ def exit_code(run: AuditRun, gate_failures: list[str]) -> int:
 
 def percent(value: float | None) -> str:
     """Return a percentage with one digit, a dash for none."""
-    return "–" if value is None else f"{value:.1f}"
+    return "-" if value is None else f"{value:.1f}"
 
 
 def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:

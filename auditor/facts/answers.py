@@ -216,7 +216,7 @@ def _document(record: Record, path: str, origin: str, process: Mapping[str, Any]
     stat, _, content = record.body.partition(b"\n")
     problem = _failed(record, "reading it")
     if problem is not None:
-        if problem.reason is Reason.ABSENT and (origin == "default" or origin == "folder"):
+        if problem.reason is Reason.ABSENT and origin in ("default", "folder"):
             return None
         return _problem_at(path, problem)
     words = _text(stat).split(" ", 2)
@@ -432,7 +432,7 @@ def _engine_document(name: Any, record: Record, tail: list[Record]) -> Any:
     if name == "containers":
         for element in elements:
             _add_proc(element, procs)
-    return elements
+    return sorted(elements, key=lambda element: (str(element.get("Name", "")), str(element["Id"])))
 
 
 def _single(name: Any, bodies: list[tuple[bytes, Record | None]], record: Record) -> Any:

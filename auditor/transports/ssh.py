@@ -68,7 +68,8 @@ class Hops:
         known = known or ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
         alias = found.get("hostkeyalias")
         return Login(
-            spec.name, found.get("hostname", address), ssh.port or int(found.get("port", 22)), ssh.user or found.get("user") or _me(),
+            spec.name, found.get("hostname", address), ssh.port or int(found.get("port", 22)),
+            ssh.user or found.get("user") or _me(),
             tuple(str(Path(i).expanduser()) for i in identities), tuple(str(Path(k).expanduser()) for k in known),
             spec.host_key, ssh.connect_timeout, aliases=(alias,) if alias else (),
         )  # fmt: skip
