@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
+from auditor.files import write_private
 from auditor.model import Evidence, Problem, Reason, Target, TargetStatus
 from auditor.yamlfile import InputError, Mistake
 
@@ -63,20 +63,6 @@ def file_name(target: str) -> str:
     if safe != target or len(safe) > 100:
         safe = f"{safe[:100]}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
     return safe
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file with mode 0600, whole or not at all; its folder is made with mode 0700."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def save(evidence: Evidence, folder: Path) -> Path:

@@ -1,0 +1,72 @@
+"""Turns a page into a PDF in a process of its own: reads HTML from standard input, writes the PDF to standard output.
+
+Run as a file (``python -P pdf_child.py MEMORY CPU IDENTIFIER``), so that nothing but this file and WeasyPrint is loaded. MEMORY is a limit
+in bytes, CPU one in seconds. Whatever goes wrong is one line on standard error and exit code 3.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+ASSETS = Path(__file__).parent / "assets"
+#: Everything that a page may load.
+ALLOWED = {
+    "asset:pdf.css": "text/css",
+    "asset:fonts/IBMPlexSans-Regular.woff2": "font/woff2",
+    "asset:fonts/IBMPlexSans-SemiBold.woff2": "font/woff2",
+    "asset:fonts/IBMPlexMono-Regular.woff2": "font/woff2",
+}
+
+
+def limit(memory: int, cpu: int) -> None:
+    """Bind this process to so many bytes of address space and so many seconds of CPU, and let it write no core and no file."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def render(html: str, identifier: bytes) -> bytes:
+    """Return the PDF of a page. Raises what WeasyPrint raises; a page that asks for anything but packaged assets is refused."""
+    import weasyprint  # noqa: PLC0415 - the limits stand first
+    from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse  # noqa: PLC0415
+
+    class Packaged(URLFetcher):  # type: ignore[misc]
+        def fetch(self, url: str, headers: Any = None) -> Any:  # noqa: ARG002 - the library's signature
+            kind = ALLOWED.get(url)
+            if kind is None:
+                raise FatalURLFetchingError(f"the page asks for {url[:200]!r}, which is no packaged asset")
+            return URLFetcherResponse(url, (ASSETS / url.removeprefix("asset:")).read_bytes(), {"Content-Type": kind})
+
+    document = weasyprint.HTML(string=html, base_url="asset:", url_fetcher=Packaged())
+    pdf = document.write_pdf(pdf_variant="pdf/ua-1", pdf_identifier=identifier)
+    assert isinstance(pdf, bytes)
+    return pdf
+
+
+def main() -> int:
+    """Render standard input to standard output."""
+    memory, cpu, identifier = sys.argv[1:4]
+    limit(int(memory), int(cpu))
+    try:
+        import weasyprint  # noqa: F401, PLC0415
+    except (ImportError, OSError) as error:
+        print(f"WeasyPrint can't be loaded ({' '.join(str(error).split())[:300]}); it needs the system library Pango", file=sys.stderr)
+        return 3
+    try:
+        pdf = render(sys.stdin.buffer.read().decode("utf-8"), identifier.encode())
+    except MemoryError:
+        print(f"more than {int(memory) >> 20} MiB of memory would be needed", file=sys.stderr)
+        return 3
+    except BaseException as error:  # noqa: BLE001 - the parent gets one line, whatever it was
+        print(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", file=sys.stderr)
+        return 3
+    sys.stdout.buffer.write(pdf)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
