@@ -139,6 +139,10 @@ def reduce(document: Document, raw: bytes) -> Any:
     for element in elements:
         _verify(document, element, raw)
         _REDACT[document](element)
+        if isinstance(element.get("Mounts"), list):
+            element["Mounts"].sort(key=lambda mount: str(mount.get("Destination")))
+    if many:
+        elements.sort(key=lambda element: str(element["Name"]))  # the engine tells them in a new order each time
     return value
 
 
@@ -162,11 +166,9 @@ def _verify(document: Document, element: dict[str, Any], raw: bytes) -> None:
         value: Any = element
         for part in path.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            continue
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        if value is not None and type(value) is not kind:
             raise ValueError(f"{path} is not of the type {kind.__name__}")
-        if kind is list and not all(isinstance(item, str | dict) for item in value):
+        if isinstance(value, list) and not all(isinstance(item, str | dict) for item in value):
             raise ValueError(f"{path} holds something else than text and objects")
 
 

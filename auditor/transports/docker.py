@@ -1,0 +1,211 @@
+"""An engine reached by its API alone: unix://, tcp:// (with or without TLS) or ssh://.
+
+Only GET requests are sent. The client library connects and authenticates; answers are read as raw bytes and go through
+`auditor.facts.docker.reduce`, so that they are the same facts as a host's script brings. The library's own settings apply:
+``~/.docker/config.json`` for proxies, for ssh:// ``~/.ssh/config``, the agent and the system's known hosts (an unknown host
+key is refused).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, get_args
+from urllib.parse import quote
+
+import msgspec
+
+from auditor.facts.docker import Document, reduce
+from auditor.facts.redact import redact_url
+from auditor.model import Problem, Reason
+from auditor.transports.base import TargetError
+
+NO_HOST = Problem(Reason.ABSENT, "no host access: this target is an engine reached by its API alone")
+#: Bytes of one answer, decompressed. A list of ten thousand containers is about 15 MB.
+MAX_ANSWER = 32 * 1024 * 1024
+_CHUNK = 64 * 1024
+_PATHS: dict[Document, str] = {"info": "/info", "version": "/version", "networks": "/networks", "volumes": "/volumes"}
+#: Document -> its list, and where one element is inspected.
+_LISTS: dict[Document, tuple[str, str]] = {
+    "containers": ("/containers/json?all=1", "/containers/{}/json"),
+    "images": ("/images/json", "/images/{}/json"),
+}
+
+
+class EngineSpec(Protocol):
+    """Where an engine is and how to reach it, as the inventory says."""
+
+    @property
+    def url(self) -> str:
+        """``unix:///path``, ``tcp://host:port`` or ``ssh://user@host``."""
+        ...
+
+    @property
+    def tls_ca(self) -> str | Path | None:
+        """File with the authority that signed the engine's certificate."""
+        ...
+
+    @property
+    def tls_cert(self) -> str | Path | None:
+        """File with the client's certificate."""
+        ...
+
+    @property
+    def tls_key(self) -> str | Path | None:
+        """File with the client's key."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for the whole engine."""
+        ...
+
+
+class _MissingError(Exception):
+    """One answer could not be had; ``gone``: the engine says that there is no such thing."""
+
+    def __init__(self, problem: Problem, *, gone: bool = False) -> None:
+        self.problem = problem
+        self.gone = gone
+        super().__init__(str(problem))
+
+
+class _Listed(msgspec.Struct):
+    """What is read of an element of a list."""
+
+    id: str = msgspec.field(name="Id")
+
+
+_LISTED = msgspec.json.Decoder(list[_Listed])
+
+
+def collect_engine(spec: EngineSpec, wanted: frozenset[str]) -> dict[str, Any]:
+    """Return the answers to the wanted facts (by key) of one engine; every fact about a host is a problem.
+
+    Raises `TargetError` when the engine can't be reached. Containers and images that vanish in between are left out.
+    """
+    facts: dict[str, Any] = {key: NO_HOST for key in wanted if not key.startswith("engine:")}
+    documents = [d for d in get_args(Document) if f"engine:{d}" in wanted]
+    with _connected(spec) as reader:
+        for document in documents:
+            entry: dict[str, Any] = {"engine": redact_url(spec.url), "pid": None}
+            try:
+                entry["data"] = reader.elements(document) if document in _LISTS else reader.document(document, _PATHS[document])
+            except _MissingError as error:
+                entry["problem"] = {"reason": error.problem.reason.value, "detail": error.problem.detail}
+            facts[f"engine:{document}"] = [entry]
+    return facts
+
+
+@contextmanager
+def _connected(spec: EngineSpec) -> Iterator[_Reader]:
+    """Connect and agree on an API version (the library asks for /version); raises `TargetError`."""
+    import docker
+    import docker.tls
+    import paramiko
+    import requests
+
+    deadline = time.monotonic() + spec.timeout
+    client = None
+    try:
+        tls: Any = False
+        if spec.tls_ca or spec.tls_cert or spec.tls_key:
+            pair = (str(spec.tls_cert or ""), str(spec.tls_key or "")) if spec.tls_cert or spec.tls_key else None
+            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(spec.tls_ca) if spec.tls_ca else None, verify=True)
+        client = docker.APIClient(base_url=spec.url, version="auto", timeout=math.ceil(spec.timeout), tls=tls)
+    except (docker.errors.DockerException, requests.RequestException, paramiko.SSHException, OSError, ValueError) as error:
+        raise TargetError(_unreachable(error, spec.url)) from None
+    try:
+        yield _Reader(client, deadline)
+    finally:
+        client.close()
+
+
+def _unreachable(error: Exception, url: str) -> Problem:
+    words = redact_url(" ".join(str(error).split()))[:300]
+    reason = Reason.UNREACHABLE
+    if "PermissionError" in words or "Permission denied" in words or "403 Client" in words or "401 Client" in words:
+        reason = Reason.DENIED
+    elif "timed out" in words.lower():
+        reason = Reason.TIMEOUT
+    return Problem(reason, f"the engine at {redact_url(url)} can't be reached: {words}")
+
+
+class _Reader:
+    """Reads raw answers from a connected engine until a deadline."""
+
+    def __init__(self, client: Any, deadline: float) -> None:
+        self.client = client
+        self.deadline = deadline
+
+    def document(self, document: Document, path: str) -> Any:
+        """Return one reduced document; raises `_MissingError`."""
+        raw = self.get(path)
+        try:
+            return reduce(document, raw)
+        except ValueError as error:
+            raise _MissingError(Problem(Reason.UNPARSABLE, f"GET {path}: {error}"[:300])) from None
+
+    def elements(self, document: Document) -> list[dict[str, Any]]:
+        """Return every element of a list, inspected; one that can't be read is a problem in its place."""
+        listing, inspect = _LISTS[document]
+        try:
+            listed = _LISTED.decode(self.get(listing))
+        except msgspec.DecodeError as error:
+            raise _MissingError(Problem(Reason.UNPARSABLE, f"GET {listing}: {error}"[:300])) from None
+        found: list[dict[str, Any]] = []
+        for identity in dict.fromkeys(element.id for element in listed):
+            try:
+                element = self.document(document, inspect.format(quote(identity, safe=":")))
+            except _MissingError as error:
+                if not error.gone:
+                    problem = {"reason": error.problem.reason.value, "detail": error.problem.detail}
+                    found.append({"Id": identity, "problem": problem})
+                continue
+            if document == "containers" and element["State"].get("Running") is not False:
+                element["proc"] = {"problem": {"reason": NO_HOST.reason.value, "detail": NO_HOST.detail}}
+            found.append(element)
+        return found
+
+    def get(self, path: str) -> bytes:
+        """Return the body of an answer 200; raises `_MissingError` for every other end, bodies that are too large included."""
+        import docker.errors
+        import requests
+        import urllib3.exceptions
+
+        try:
+            return self._read(path)
+        except requests.Timeout:
+            raise _MissingError(self._late(path)) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException, OSError) as error:
+            if time.monotonic() >= self.deadline:
+                raise _MissingError(self._late(path)) from None
+            words = redact_url(" ".join(str(error).split()))[:200]
+            raise _MissingError(Problem(Reason.UNREACHABLE, f"GET {path}: the connection was lost: {words}")) from None
+
+    def _late(self, path: str) -> Problem:
+        return Problem(Reason.TIMEOUT, f"GET {path}: no complete answer in the engine's time")
+
+    def _read(self, path: str) -> bytes:
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise _MissingError(self._late(path))
+        url = f"{self.client.base_url}/v{self.client.api_version}{path}"
+        # redirects are not followed: an engine has none, and a hostile one must not send us elsewhere
+        with self.client.get(url, stream=True, timeout=remaining, allow_redirects=False) as response:
+            body = bytearray()
+            for chunk in response.iter_content(_CHUNK):
+                body += chunk
+                if len(body) > MAX_ANSWER:
+                    raise _MissingError(Problem(Reason.TRUNCATED, f"GET {path}: the answer is larger than {MAX_ANSWER} bytes"))
+                if time.monotonic() >= self.deadline:
+                    raise _MissingError(self._late(path))
+        if response.status_code == 200:
+            return bytes(body)
+        reason = Reason.DENIED if response.status_code in (401, 403) else Reason.ABSENT
+        said = redact_url(" ".join(bytes(body[:300]).decode(errors="replace").split()))
+        problem = Problem(reason, f"GET {path}: the engine answered {response.status_code} {said}")
+        raise _MissingError(problem, gone=response.status_code == 404)

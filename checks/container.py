@@ -1,0 +1,108 @@
+"""``container``: a field of every container, or one of the rules that need more than a field."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from auditor.facts.docker import Engine
+from auditor.model import Fact, Facts, Observation, Outcome, Problem
+from checks import base, engines
+from checks.container_access import EngineSocket, SensitiveMounts
+from checks.container_identity import NoNewPrivileges, User
+from checks.container_isolation import AppArmor, Capabilities, CpuWeight, HostNamespace, SeLinux
+from checks.docker_info import judge_field
+from checks.engines import EngineFacts
+from checks.expectation import Expect, Scalar
+
+
+class Rule(Protocol):
+    """A condition on one container: a frozen dataclass whose fields are its parameters in a benchmark file."""
+
+    def needs(self) -> frozenset[Fact]:
+        """Return the facts it reads beside the containers."""
+        ...
+
+    def applies(self, engine: EngineFacts) -> str | Problem:
+        """Return why it doesn't apply to an engine's containers; empty when it does."""
+        ...
+
+    def judge(self, subject: str, container: dict[str, Any], engine: EngineFacts) -> Observation:
+        """Return the observation about one container (an inspect document; see `auditor.facts.docker`)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """Every container must satisfy ``field`` with ``expect``, or one rule; one observation a container.
+
+    ``scope``: ``all`` has stopped containers too, ``running`` only those that run (paused ones run). ``default`` is what a
+    field that isn't given means; without it such a field is missing evidence.
+    """
+
+    field: str = ""
+    expect: Expect | None = None
+    default: Scalar | tuple[Scalar, ...] | None = None
+    scope: Literal["all", "running"] = "all"
+    apparmor: AppArmor | None = None
+    capabilities: Capabilities | None = None
+    cpu_weight: CpuWeight | None = None
+    engine_socket: EngineSocket | None = None
+    host_namespace: HostNamespace | None = None
+    no_new_privileges: NoNewPrivileges | None = None
+    selinux: SeLinux | None = None
+    sensitive_mounts: SensitiveMounts | None = None
+    user: User | None = None
+
+    def __post_init__(self) -> None:
+        rules = self._rules()
+        if bool(self.field) + len(rules) != 1:
+            names = [f.name for f in dataclasses.fields(self) if f.name not in ("field", "expect", "default", "scope")]
+            raise ValueError("give either field and expect, or exactly one rule: " + ", ".join(names))
+        if bool(self.field) != (self.expect is not None) or (self.default is not None and not self.field):
+            raise ValueError("field and expect go together, and default only with them")
+        if self.field:
+            engines.parse_path("containers", self.field)
+
+    def _rules(self) -> list[Rule]:
+        plain = ("field", "expect", "default", "scope")
+        values = (getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in plain)
+        return [rule for rule in values if rule is not None]
+
+    def needs(self) -> frozenset[Fact]:
+        """The containers, and what the rule reads beside them."""
+        return frozenset({Engine("containers")}).union(*(rule.needs() for rule in self._rules()))
+
+    def evaluate(self, facts: Facts) -> Outcome:
+        """Judge every container in scope of every engine."""
+        found = engines.answers(facts, "containers")
+        observations = list(found.missing)
+        reasons = [found.reason]
+        for engine, containers in found.read:
+            chosen = [c for c in containers if self._in_scope(c)]
+            if not chosen:
+                reasons.append("the engine has no running containers" if containers else "the engine has no containers")
+                continue
+            why_not = next((why for rule in self._rules() if (why := rule.applies(engine))), "")
+            if isinstance(why_not, Problem):
+                observations.append(base.error(f"daemon/dockerd{engine.suffix}", why_not))
+            elif why_not:
+                reasons.append(why_not)
+            else:
+                observations.extend(self._judge(container, engine) for container in chosen)
+        return engines.conclude(observations, reasons)
+
+    def _in_scope(self, container: dict[str, Any]) -> bool:
+        """One that could not be read may be running."""
+        return self.scope == "all" or "problem" in container or container["State"].get("Running") is not False
+
+    def _judge(self, container: dict[str, Any], engine: EngineFacts) -> Observation:
+        subject = f"container/{engines.name_of_container(container)}{engine.suffix}"
+        if "problem" in container:
+            return base.error(subject, engines.problem_of(container), source=engines.source("containers"))
+        for rule in self._rules():
+            return rule.judge(subject, container, engine)
+        assert self.expect is not None
+        path = engines.parse_path("containers", self.field)
+        return judge_field(subject, container, path, self.expect, self.default, engines.source("containers", self.field))
