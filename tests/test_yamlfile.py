@@ -233,7 +233,7 @@ def test_hints() -> None:
     assert did_you_mean("icd", ["icc", "tls"]) == "; did you mean 'icc'?"
     assert did_you_mean("zzz", ["b", "a"]) == "; known: a, b"
     assert did_you_mean("x", []) == ""
-    assert sorted([Mistake("b", 1, 1, ""), Mistake("a", 2, 1, ""), Mistake("a", 1, 9, "")])[0] == Mistake("a", 1, 9, "")
+    assert min([Mistake("b", 1, 1, ""), Mistake("a", 2, 1, ""), Mistake("a", 1, 9, "")]) == Mistake("a", 1, 9, "")
 
 
 def decodes_or_says_why(text: str) -> None:
