@@ -9,12 +9,14 @@ from importlib.metadata import entry_points
 #: Check type -> where its class is. Entry points of the group ``auditor.checks`` add to this.
 BUILT_IN = {
     "all": "checks.combine:All",
-    "any": "checks.combine:Any_",
+    "any": "checks.combine:AnyOf",
     "audit_rule": "checks.audit_rule:AuditRule",
     "container": "checks.container:Container",
+    "daemon_listener": "checks.daemon_listener:DaemonListener",
     "docker_info": "checks.docker_info:DockerInfo",
     "file_mode": "checks.files:FileMode",
     "file_owner": "checks.files:FileOwner",
+    "first": "checks.combine:First",
     "image": "checks.image:Image",
     "manual": "checks.manual:Manual",
     "namespace": "checks.namespace:Namespace",

@@ -13,7 +13,10 @@ from checks import base
 
 #: In a container these are somebody's workload (docker in docker, kind); the host's own are what an audit is about.
 _HOST_PROGRAMS = frozenset({"dockerd", "containerd", "kubelet"})
-_IN_K3S = frozenset({"kubelet", "kube-proxy", "containerd"})
+_K3S_TOOLS = frozenset(
+    {"kubectl", "crictl", "ctr", "etcd-snapshot", "secrets-encrypt", "certificate", "token", "check-config", "completion"}
+)
+_IN_K3S = frozenset({"kubelet", "kube-proxy"})
 _IN_K3S_SERVER = frozenset({"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"})
 _IN_KUBELITE = frozenset({"kubelet", "kube-proxy", "kube-apiserver", "kube-controller-manager", "kube-scheduler"})
 
@@ -80,10 +83,10 @@ def _instance(process: Mapping[str, Any], *, alone: bool) -> Instance:
 def _embedder(processes: list[Mapping[str, Any]], program: str) -> str | None:
     """Return the running program that has this one built in, if any."""
     for process in processes:
-        name = process["name"]
-        if process["contained"]:
+        name, command = process["name"], "".join(process["args"][:1])
+        if process["contained"] or (name == "k3s" and command in _K3S_TOOLS):
             continue
-        if name == "k3s" and (program in _IN_K3S or (program in _IN_K3S_SERVER and "agent" not in process["args"][:1])):
+        if name == "k3s" and (program in _IN_K3S or (program in _IN_K3S_SERVER and command != "agent")):
             return f"k3s (pid {process['pid']})"
         if name == "kubelite" and program in _IN_KUBELITE:
             return f"kubelite (pid {process['pid']})"

@@ -1,0 +1,292 @@
+"""``setting`` and ``process_flag``: the value of a setting as the running program uses it, and where it comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.facts import flags
+from auditor.facts.host import CONFIG_FLAGS, CONTENT_PATHS, ENVIRONMENT, PROGRAMS, Config, Processes
+from auditor.facts.redact import REDACTED
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
+from checks import base, running
+from checks.configured import Documents, Kind, documents, flag_value
+from checks.expectation import Expect
+from checks.running import Instance
+
+_OPERATORS: dict[str, tuple[frozenset[str], type]] = {
+    "bool": (frozenset({"equals", "not_equals", "set"}), bool),
+    "int": (frozenset({"equals", "not_equals", "one_of", "at_most", "at_least", "set"}), int),
+    "text": (frozenset({"equals", "not_equals", "one_of", "set"}), str),
+    "list": (frozenset({"contains", "contains_any", "contains_none", "subset_of", "set"}), str),
+    "map": (frozenset({"contains", "contains_any", "contains_none", "subset_of", "set"}), str),
+}
+_FLAG = re.compile(r"--[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSource:
+    """The configuration file: named by ``from_flag`` or the variable ``from_env``, else ``path`` (empty: then none is read)."""
+
+    path: str = ""
+    from_flag: str
+    from_env: str = ""
+
+    def __post_init__(self) -> None:
+        _known("path", self.path, CONTENT_PATHS)
+        _known("from_flag", self.from_flag, CONFIG_FLAGS)
+        _known("from_env", self.from_env, ENVIRONMENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropIns:
+    """A folder named by ``from_flag``, whose files that match are read after the file, in the order of their names."""
+
+    from_flag: str
+    match: str = "*.conf"
+
+    def __post_init__(self) -> None:
+        _known("from_flag", self.from_flag, CONFIG_FLAGS)
+        if not re.fullmatch(r"\*\.[a-z]+", self.match):
+            raise ValueError("match must look like *.conf")
+
+
+def _known(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value and value not in known:
+        raise ValueError(f"{key} must be one of {', '.join(known)}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The value in effect (None: unset) and its source. ``pending`` names a file that changed after the program started."""
+
+    value: Any
+    source: str
+    pending: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A setting of a running program must be as ``expect`` says; one observation a running instance.
+
+    The value is that of the ``flag``, else of the environment variable ``env``, else under ``key`` (dotted; ``a[].b`` collects a
+    list) in the ``drop_ins`` and the ``file``, else ``default`` (without it the setting is unset); ``default_without_file`` is
+    the default when the program was given no ``file`` at all. With ``file_overrides`` a program that has a file looks at nothing
+    else. ``type`` follows from the default when it isn't given; a ``map`` is compared as a list of ``key=value``.
+
+    A file that is newer than the process proves nothing: what would pass is an error then ("restart pending").
+    """
+
+    process: str
+    flag: str = ""
+    env: str = ""
+    file: FileSource | None = None
+    drop_ins: DropIns | None = None
+    key: str = ""
+    type: Kind | None = None
+    default: Any = None
+    default_without_file: Any = None
+    file_overrides: bool = False
+    expect: Expect
+
+    def __post_init__(self) -> None:
+        _known("process", self.process, PROGRAMS)
+        _known("env", self.env, ENVIRONMENT)
+        if self.flag and not _FLAG.fullmatch(self.flag):
+            raise ValueError(f"flag must look like --some-name, not {self.flag!r}")
+        if not (self.flag or self.env or self.file):
+            raise ValueError("give at least one of flag, env and file")
+        if (self.file is not None) != bool(self.key):
+            raise ValueError("key goes with file: give both or neither")
+        if self.file is None and (self.drop_ins or self.default_without_file is not None or self.file_overrides):
+            raise ValueError("drop_ins, default_without_file and file_overrides need a file")
+        self._check_types()
+
+    def _check_types(self) -> None:
+        if self.type is None and _kind_of(self.default) is None:
+            raise ValueError("give type: bool, int, text, list or map (it follows only from a default)")
+        for name, value in (("default", self.default), ("default_without_file", self.default_without_file)):
+            if value is not None and _kind_of(value) != ("list" if self.kind == "map" else self.kind):
+                raise ValueError(f"{name} is not of the type {self.kind}")
+        operators, operand = _OPERATORS[self.kind]
+        if self.expect.operator not in operators:
+            raise ValueError(f"{self.expect.operator} can't be used with the type {self.kind}; use {', '.join(sorted(operators))}")
+        if any(type(o) is not operand for o in self.expect.operands()):
+            raise ValueError(f"expect compares a setting of the type {self.kind} with another type")
+
+    @property
+    def kind(self) -> Kind:
+        """The type of the value."""
+        return self.type or _kind_of(self.default) or "text"
+
+    @property
+    def config(self) -> Config | None:
+        """The question for the program's files."""
+        if self.file is None:
+            return None
+        drop = self.drop_ins
+        return Config(process=self.process, flag=self.file.from_flag, path=self.file.path, dropins=drop.from_flag if drop else "",
+                      match=drop.match if drop else "*.conf")  # fmt: skip
+
+    def needs(self) -> frozenset[Fact]:
+        """The running programs, and their files where there is a file to read."""
+        config = self.config
+        return frozenset({Processes(), config}) if config else frozenset({Processes()})
+
+    def evaluate(self, facts: Facts) -> Outcome:
+        """Judge every running instance; none is not applicable."""
+        found = running.instances(facts, self.process)
+        if isinstance(found, Outcome):
+            return found
+        return base.outcome([self._judge(facts, instance) for instance in found], "")
+
+    def _judge(self, facts: Facts, instance: Instance) -> Observation:
+        expected = self.expect.describe()
+        found = self._find(facts, instance)
+        if isinstance(found, Problem):
+            return base.error(instance.subject, found, expected=expected, source=f"{self._names()} of {instance}")
+        value = [f"{k}={base.show(v)}" for k, v in found.value.items()] if isinstance(found.value, dict) else found.value
+        actual = base.show(value)
+        if REDACTED in str(value) and self.expect.operator != "set":
+            problem = Problem(Reason.UNPARSABLE, "the value was redacted when it was collected")
+            return base.error(instance.subject, problem, expected=expected, source=found.source)
+        ok = self.expect.holds(value)
+        if found.pending:
+            note = f"{found.pending} changed after pid {instance.pid} started: restart pending"
+            if ok:
+                problem = Problem(Reason.ABSENT, f"{actual} is not known to be in effect, since {note}")
+                return base.error(instance.subject, problem, expected=expected, source=found.source)
+            actual = f"{actual} ({note})"
+        return base.verdict(instance.subject, ok, expected=expected, actual=actual, source=found.source)
+
+    def _names(self) -> str:
+        names = [self.flag, self.env, f"{self.key} in its configuration file" if self.file else ""]
+        return " or ".join(n for n in names if n)
+
+    def _find(self, facts: Facts, instance: Instance) -> Found | Problem:
+        """Return the value in effect: the first source that sets it, in the program's own order."""
+        overriding = self._file_overrides(instance)
+        if isinstance(overriding, Problem):
+            return overriding
+        given = None if overriding else self._from_flag(instance)
+        if given is None and not overriding:
+            given = self._from_environment(instance)
+        if isinstance(given, Problem) or (given is not None and self.kind != "map"):
+            return given
+        return self._from_files(facts, instance, given)
+
+    def _file_overrides(self, instance: Instance) -> bool | Problem:
+        if not self.file_overrides or self.file is None:
+            return False
+        named = flag_value(instance, self.file.from_flag)
+        if named or not self.file.from_env:
+            return named if isinstance(named, Problem) else bool(named)
+        if instance.environ is None:
+            return Problem(Reason.DENIED, f"the environment, where {self.file.from_env} may name a file, can't be read")
+        by_variable = instance.environ.get(self.file.from_env, "")
+        if by_variable:
+            return Problem(Reason.ABSENT, f"{self.file.from_env} names {base.show(by_variable)}, which was not collected")
+        return False
+
+    def _from_flag(self, instance: Instance) -> Found | Problem | None:
+        if not self.flag:
+            return None
+        value = _READERS[self.kind](instance.args, self.flag, instance.dialect)
+        if isinstance(value, Problem) or value is None:
+            return value
+        if value == []:
+            return Found(self._default(instance), f"default ({self.flag} of {instance} is empty)")
+        return Found(value, f"{self.flag} of {instance}")
+
+    def _from_environment(self, instance: Instance) -> Found | Problem | None:
+        if not self.env:
+            return None
+        if instance.environ is None:
+            return Problem(Reason.DENIED, f"the environment, where {self.env} may be set, can't be read")
+        word = instance.environ.get(self.env, "")
+        if not word:
+            return None  # etcd takes an empty variable for one that isn't set
+        value = _READERS[self.kind]([f"--value={word}"], "--value", flags.GO)
+        return value if isinstance(value, Problem) else Found(value, f"{self.env} in the environment of {instance}")
+
+    def _from_files(self, facts: Facts, instance: Instance, given: Found | None) -> Found | Problem:
+        """Return what the files say, with the entries of a mapping's flag over it; else the default."""
+        if self.config is None:
+            return given or Found(self._default(instance), f"default (no {self._names()})")
+        read = documents(facts, self.config, instance)
+        if isinstance(read, Problem):
+            return read
+        set_there = read.find(self.key, self.kind)
+        if isinstance(set_there, Problem):
+            return set_there
+        pending = read.changed()
+        if set_there is not None and set_there[0] not in ([], {}):
+            value, source = set_there
+            if given is not None:
+                value, source = {**value, **given.value}, f"{given.source}; {source}"
+            return Found(value, source, pending)
+        if given is not None:
+            return dataclasses.replace(given, pending=pending)
+        return Found(self._default(instance), self._default_source(read), pending)
+
+    def _default(self, instance: Instance) -> Any:
+        value = self.default
+        if self.default_without_file is not None and self.file is not None and not flag_value(instance, self.file.from_flag):
+            value = self.default_without_file
+        return list(value) if isinstance(value, tuple) else value
+
+    def _default_source(self, read: Documents) -> str:
+        assert self.file is not None
+        names = " and ".join(n for n in (self.flag, self.env) if n)
+        if not read.files:
+            return f"default (no {names + ', ' if names else ''}no configuration file)"
+        return f"default (no {names + ', ' if names else ''}no {self.key} in {read.paths()})"
+
+
+_READERS: dict[str, Any] = {
+    "bool": flags.boolean,
+    "int": flags.integer,
+    "text": flags.text,
+    "list": flags.listing,
+    "map": flags.mapping,
+}
+
+
+def _kind_of(value: Any) -> Kind | None:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int"
+    if isinstance(value, str):
+        return "text"
+    return "list" if isinstance(value, tuple | list) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFlag:
+    """A flag of a running program that has no other source must be as ``expect`` says; one observation a running instance.
+
+    ``type`` follows from ``default`` when it isn't given; without a default, a flag that isn't given is unset.
+    """
+
+    process: str
+    flag: str
+    type: Kind | None = None
+    default: Any = None
+    expect: Expect
+
+    def __post_init__(self) -> None:
+        self._setting()
+
+    def _setting(self) -> Setting:
+        return Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, expect=self.expect)
+
+    def needs(self) -> frozenset[Fact]:
+        """The running programs."""
+        return self._setting().needs()
+
+    def evaluate(self, facts: Facts) -> Outcome:
+        """Judge every running instance; none is not applicable."""
+        return self._setting().evaluate(facts)
