@@ -81,13 +81,13 @@ class Namespace:
         return outcome([*errors, *observations], "the cluster has no such namespace")
 
     def _expected(self) -> str:
-        return f"{self.label}: {self.expect.describe()}" if self.label else f"{self.expect.describe()} {' or '.join(self.count)}"
+        return f"{self.label}: {self.expect.describe()}" if self.label else f"{self.expect.describe()} of {', '.join(self.count)}"
 
     def _counted(self, name: str, seen: _Seen) -> Observation:
-        subject, kinds = f"namespace/{name}", ", ".join((*self.count, *self.or_kinds))
+        subject, kinds = f"namespace/{name}", f"all {', '.join(seen.counts)}" if seen.counts else "nothing"
         number = sum(count[name] for count in seen.counts.values())
         having = [f"{count[name]} {kind}" for kind, count in seen.counts.items() if count[name]]
-        actual = ", ".join(having) or f"none of {kinds}"
+        actual = ", ".join(having) or "none"
         if seen.missing:
             # With more of them the verdict could turn, unless enough were seen already.
             status = Status.PASS if self.expect.at_least is not None and self.expect.holds(number) else Status.ERROR
@@ -122,4 +122,4 @@ class _Seen:
                 if metadata.get("namespace"):
                     self.counts[kind][metadata["namespace"]] += 1
                 else:
-                    self.cluster_wide.append(f"{kind.removesuffix('s')} {metadata.get('name', '')}")
+                    self.cluster_wide.append(f"{kind} {metadata.get('name', '')}")

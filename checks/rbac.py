@@ -219,8 +219,9 @@ class Rbac:
     def _roles(self, read: _Read) -> Iterator[Observation]:
         holders: dict[Role, list[str]] = {}
         for kind, binding in read.bindings():
-            if binding.get("subjects"):
-                holders.setdefault(_role_ref(binding), []).append(f"{kind.removesuffix('s')} {_name(binding)}")
+            if subjects := binding.get("subjects"):
+                to = _listed(_subject(s) for s in subjects)
+                holders.setdefault(_role_ref(binding), []).append(f"{kind.removesuffix('s')} {_name(binding)} to {to}")
         unread = [k for k in BINDINGS if k not in read.objects]
         for kind in ROLES:
             for role in read.objects.get(kind, ()):
@@ -236,7 +237,7 @@ class Rbac:
         because = next(
             (e.because for e in self.exempt_roles if _like(name[2], e.names) and (not e.bootstrap or _bootstrap(role))), None
         )
-        bound = f"bound by {_listed(by)}" if by else "nothing binds it"
+        bound = f"bound by {_listed(by)}" if by else "bound to nobody"
         status = Status.FAIL
         if because is not None:
             status, bound = Status.PASS, f"exempt: {because}"
@@ -245,7 +246,7 @@ class Rbac:
         elif not by or lesser:
             status = Status.MANUAL
         subject = f"role/{name[1]}/{name[2]}" if name[1] else f"clusterrole/{name[2]}"
-        return Observation(subject, status, self._expected(), f"{_listed(hits)}; {bound}", f"{name[0]}: rules")
+        return Observation(subject, status, self._expected(), f"{_listed(hits, '; ')}; {bound}", f"{name[0]}: rules")
 
 
 @dataclass(slots=True)
@@ -363,10 +364,10 @@ def _subject(subject: dict[str, Any]) -> str:
     return f"{shown} ({whom})" if whom else shown
 
 
-def _listed(items: Iterable[str]) -> str:
+def _listed(items: Iterable[str], separator: str = ", ") -> str:
     found = list(items)
     rest = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(found[:SHOWN]) + rest
+    return separator.join(found[:SHOWN]) + rest
 
 
 def _name(item: dict[str, Any]) -> str:

@@ -1,0 +1,287 @@
+"""A Kubernetes API server for tests: recorded answers over HTTPS, with real paging, users and refusals.
+
+In a process of its own: ``python -m tests.support.apiserver FOLDER [PODS]`` prints the path of a kubeconfig and serves until its
+standard input ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime as dt
+import ipaddress
+import json
+import ssl
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+RECORDED = Path(__file__).parent.parent / "recorded" / "kubernetes-1.36"
+PODS = "/api/v1/pods"
+CHUNK = 32 * 1024
+
+
+def api_path(file: Path) -> str:
+    """Return the API path that a recorded file answers: its name with slashes for underscores."""
+    return "/" + file.stem.replace("_", "/")
+
+
+@dataclass
+class ListKind:
+    """A list as the server holds it: every item already written as JSON."""
+
+    kind: str
+    api_version: str
+    items: list[bytes]
+
+    def page(self, start: int, limit: int) -> bytes:
+        end = min(start + limit, len(self.items)) if limit else len(self.items)
+        metadata: dict[str, Any] = {"resourceVersion": "928"}
+        if end < len(self.items):
+            token = json.dumps({"v": "meta.k8s.io/v1", "rv": 928, "start": str(end)}).encode()
+            metadata |= {
+                "continue": base64.urlsafe_b64encode(token).decode().rstrip("="),
+                "remainingItemCount": len(self.items) - end,
+            }
+        head = f'{{"kind":"{self.kind}","apiVersion":"{self.api_version}","metadata":{json.dumps(metadata)},"items":['
+        return head.encode() + b",".join(self.items[start:end]) + b"]}\n"
+
+
+@dataclass
+class Behaviour:
+    """What a test wants to go wrong, by API path."""
+
+    denied: dict[str, set[str]] = field(default_factory=dict)  # user -> paths
+    expired: Counter[str] = field(default_factory=Counter)  # how many continue tokens are too old
+    busy: Counter[str] = field(default_factory=Counter)  # how many requests get 429
+    slow: dict[str, float] = field(default_factory=dict)  # seconds before the answer
+    bodies: dict[str, bytes] = field(default_factory=dict)  # answered with 200, as they are
+    statuses: dict[str, int] = field(default_factory=dict)  # answered with this status
+    max_page: int = 0  # pages are smaller than asked for
+
+
+class ApiServer(Behaviour):
+    """Serves on 127.0.0.1 while its context lasts; ``requests`` counts (user, path), ``queries`` keeps every query."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.users = {"token-auditor": "auditor", "token-limited": "limited"}
+        self.lists: dict[str, ListKind] = {}
+        self.documents: dict[str, bytes] = {}
+        self.requests: Counter[tuple[str, str]] = Counter()
+        self.methods: Counter[str] = Counter()
+        self.connections = 0
+        self.queries: list[tuple[str, dict[str, list[str]]]] = []
+        for file in RECORDED.glob("*.json"):
+            document = json.loads(file.read_bytes())
+            if str(document.get("kind", "")).endswith("List") and "items" in document:
+                items = [json.dumps(i, separators=(",", ":")).encode() for i in document["items"]]
+                self.lists[api_path(file)] = ListKind(document["kind"], document["apiVersion"], items)
+            else:
+                self.documents[api_path(file)] = json.dumps(document).encode()
+
+    def generate_pods(self, count: int, path: str = PODS) -> None:
+        """Serve this many pods: copies of a recorded one (about 9 KB each, as a real one has), eight to a ReplicaSet."""
+        pods = (json.loads(i) for i in self.lists[PODS].items)
+        model = next(p for p in pods if p["metadata"]["name"].startswith("api-"))
+        model["metadata"]["name"] = "@NAME@"
+        model["metadata"]["ownerReferences"][0]["name"] = "@OWNER@"
+        text = json.dumps(model, separators=(",", ":")).encode()
+        self.lists[path].items = [
+            text.replace(b"@NAME@", b"web-%d-%d" % (i // 8, i)).replace(b"@OWNER@", b"web-%d" % (i // 8)) for i in range(count)
+        ]
+
+    def __enter__(self) -> Self:
+        ca, certificate, key = write_certificates(self.folder)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.ca = ca
+        self._http = _Server(("127.0.0.1", 0), self)
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"https://127.0.0.1:{self._http.server_address[1]}"
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def kubeconfig(self, token: str | None = "token-auditor", *, url: str = "", ca: Path | None = None) -> Path:
+        """Write a kubeconfig with one context ``test`` and return its path."""
+        path = self.folder / f"kubeconfig-{token}-{'other' if url or ca else 'own'}"
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "test",
+                    "clusters": [
+                        {"name": "c", "cluster": {"server": url or self.url, "certificate-authority": str(ca or self.ca)}}
+                    ],
+                    "users": [{"name": "u", "user": {"token": token} if token else {}}],
+                    "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u"}}],
+                }
+            )
+        )
+        return path
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], api: ApiServer) -> None:
+        self.api = api
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that gave up is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.api.connections += 1
+
+    def do_GET(self) -> None:
+        api = self.server.api
+        url = urlsplit(self.path)
+        path, query = url.path, parse_qs(url.query)
+        api.methods["GET"] += 1
+        api.queries.append((path, query))
+        authorization = self.headers.get("Authorization", "")
+        token = authorization.removeprefix("Bearer ")
+        user = api.users.get(token, "") if authorization else "system:anonymous"
+        api.requests[user, path] += 1
+        time.sleep(api.slow.get(path, 0))
+        if not user:
+            self._refuse(401, "Unauthorized", "Unauthorized")
+        elif path in api.bodies:
+            self._answer(200, api.bodies[path])
+        elif path in api.statuses:
+            self._refuse(api.statuses[path], "InternalError", "an error on the server")
+        elif path != "/version" and (user == "system:anonymous" or path in api.denied.get(user, ())):
+            self._forbid(user, path)
+        elif api.busy[path]:
+            api.busy[path] -= 1
+            self._refuse(429, "TooManyRequests", "too many requests", {"Retry-After": "0"})
+        elif path in api.documents:
+            self._answer(200, api.documents[path])
+        elif path in api.lists:
+            self._list(api, path, query)
+        else:
+            self._refuse(404, "NotFound", "the server could not find the requested resource")
+
+    def _method_seen(self) -> None:
+        self.server.api.methods[self.command] += 1
+        self._refuse(405, "MethodNotAllowed", "this server is read-only")
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _method_seen  # noqa: N815 - http.server asks for these names
+
+    def _list(self, api: ApiServer, path: str, query: dict[str, list[str]]) -> None:
+        start = 0
+        limit = int(query.get("limit", ["0"])[0])
+        if token := query.get("continue", [""])[0]:
+            if api.expired[path]:
+                api.expired[path] -= 1
+                self._refuse(410, "Expired", "The provided continue parameter is too old to display a consistent list result.")
+                return
+            start = int(json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))["start"])
+        self._answer(200, api.lists[path].page(start, min(limit, api.max_page) if api.max_page else limit))
+
+    def _forbid(self, user: str, path: str) -> None:
+        parts = path.split("/")
+        resource, group = parts[-1], parts[2] if parts[1] == "apis" and len(parts) > 3 else ""
+        text = (
+            f'{resource} is forbidden: User "{user}" cannot list resource "{resource}" in API group "{group}" at the cluster scope'
+        )
+        self._refuse(403, "Forbidden", text)
+
+    def _refuse(self, code: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason,
+                  "code": code}  # fmt: skip
+        self._answer(code, json.dumps(status).encode(), headers)
+
+    def _answer(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Transfer-Encoding", "chunked")  # as the real one does with lists
+        self.end_headers()
+        for at in range(0, len(body), CHUNK):
+            piece = body[at : at + CHUNK]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+        """Tests are quiet."""
+
+
+def write_certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """Make a CA and a certificate of it for 127.0.0.1; return the paths of CA, certificate and key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    now = dt.datetime.now(dt.UTC)
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test-ca")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+
+    def build(subject: x509.Name, public: Any, extension: x509.ExtensionType) -> x509.Certificate:
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(ca_name).public_key(public)
+        builder = builder.serial_number(x509.random_serial_number()).add_extension(extension, critical=subject == ca_name)
+        builder = builder.not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(days=1))
+        for more, critical in (
+            (x509.SubjectKeyIdentifier.from_public_key(public), False),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False),
+            *(((_ca_usage(), True),) if subject == ca_name else ()),
+        ):
+            builder = builder.add_extension(more, critical=critical)
+        return builder.sign(ca_key, hashes.SHA256())
+
+    ca = build(ca_name, ca_key.public_key(), x509.BasicConstraints(ca=True, path_length=None))
+    certificate = build(name, key.public_key(), x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]))
+    paths = folder / "ca.crt", folder / "server.crt", folder / "server.key"
+    pem = serialization.Encoding.PEM
+    paths[0].write_bytes(ca.public_bytes(pem))
+    paths[1].write_bytes(certificate.public_bytes(pem))
+    paths[2].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return paths
+
+
+def _ca_usage() -> x509.KeyUsage:
+    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign",
+             "crl_sign", "encipher_only", "decipher_only")  # fmt: skip
+    return x509.KeyUsage(**{n: n in ("key_cert_sign", "crl_sign") for n in names})
+
+
+@contextlib.contextmanager
+def serving(folder: Path, pods: int = 0) -> Iterator[ApiServer]:
+    """Serve the recorded cluster, with ``pods`` generated ones where given."""
+    server = ApiServer(folder)
+    if pods:
+        server.generate_pods(pods)
+    with server:
+        yield server
+
+
+if __name__ == "__main__":
+    with serving(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0) as running:
+        print(running.kubeconfig(), flush=True)
+        sys.stdin.read()

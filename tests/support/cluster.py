@@ -1,0 +1,61 @@
+"""The cluster's own controls without a table of contents, and evidence about the recorded cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auditor.catalogue import decode_definition, parse
+from auditor.engine import judge
+from auditor.facts.kubernetes import KINDS
+from auditor.model import Benchmark, Control, Evidence, Finding, Target
+from auditor.transports.kubernetes import collect_cluster
+from checks.namespace import Namespace
+from checks.rbac import Rbac
+from checks.workload import Workload
+from tests.support.apiserver import ApiServer, serving
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "kubernetes" / "policies.yaml"
+TYPES = {"namespace": Namespace, "rbac": Rbac, "workload": Workload}
+EVERYTHING = frozenset(f"objects:{kind}" for kind in KINDS)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How to reach a cluster."""
+
+    kubeconfig: str | None
+    context: str | None = None
+    in_cluster: bool = False
+    timeout: int = 5
+
+
+def controls() -> dict[str, Control]:
+    """Return the controls of the policies' file by key; the key stands for the number."""
+    found = {}
+    for key, (file, node) in parse([(FILE.name, FILE.read_text())], TYPES).definitions.items():
+        d = decode_definition(file, node, TYPES)
+        found[key] = Control(key, key, d.title, 1, "manual", d.severity, d.target, d.rationale, d.remediation, d.check, d.applies_when)
+    return found
+
+
+def judged(facts: Mapping[str, Any], *keys: str) -> dict[str, Finding]:
+    """Return the findings of these controls, of all without keys."""
+    known = controls()
+    chosen = tuple(known[k] for k in keys or known)
+    benchmark = Benchmark("policies", "1", "", chosen, len(chosen), "")
+    return {f.control: f for f in judge([benchmark], Evidence(Target("cluster", "kubernetes"), "", facts))}
+
+
+def collect(server: ApiServer, token: str | None = "token-auditor", *kinds: str, timeout: int = 5) -> dict[str, Any]:
+    """Collect from a served cluster with the real client, everything without kinds."""
+    wanted = frozenset(f"objects:{k}" for k in kinds) or EVERYTHING
+    return collect_cluster(Spec(str(server.kubeconfig(token)), timeout=timeout), wanted)
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """Return the evidence about the recorded cluster."""
+    with serving(folder) as server:
+        return collect(server)
