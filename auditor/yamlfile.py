@@ -58,7 +58,7 @@ class InputError(Exception):
     """A file of the user's can't be used as it is; ``mistakes`` says why, all of them at once."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
-        self.mistakes = sorted(mistakes)
+        self.mistakes = sorted(set(mistakes))  # a parameter that is used twice is wrong once
         super().__init__("\n".join(str(m) for m in self.mistakes))
 
 
