@@ -86,8 +86,8 @@ def _asked_for(container: dict[str, Any]) -> Iterator[HostMount]:
         place, writable = str(mount.get("Target") or ""), mount.get("ReadOnly") is not True
         if mount.get("Type") == "bind" and mount.get("Source"):
             yield HostMount(plain_path(str(mount["Source"])), place, writable)
-        options = ((mount.get("VolumeOptions") or {}).get("DriverConfig") or {}).get("Options") or {}
-        if device := _bound(options):
+        driver: dict[str, Any] = (mount.get("VolumeOptions") or {}).get("DriverConfig") or {}
+        if device := _bound(driver.get("Options") or {}):
             yield HostMount(plain_path(device), place, writable, str(mount.get("Source") or "without a name"))
 
 

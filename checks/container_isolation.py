@@ -9,7 +9,7 @@ from auditor.facts.docker import Engine
 from auditor.facts.host import Files
 from auditor.model import Fact, Observation, Problem, Reason
 from checks import base
-from checks.engines import EngineFacts, source
+from checks.engines import EngineFacts, name_of_container, source
 
 #: Linux capabilities by the number of their bit (include/uapi/linux/capability.h).
 CAPABILITIES = (
@@ -115,9 +115,8 @@ class HostNamespace(Everywhere):
     @property
     def field(self) -> str:
         """The mode's name in HostConfig."""
-        return {"network": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "user": "UsernsMode"}[
-            self.namespace
-        ]
+        names = {"network": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "user": "UsernsMode"}
+        return names[self.namespace]
 
     def judge(self, subject: str, container: dict[str, Any], engine: EngineFacts) -> Observation:
         """Follow ``container:NAME`` to the container whose namespace it is in the end."""
@@ -130,36 +129,36 @@ class HostNamespace(Everywhere):
             if mode is None and self.namespace in ("network", "ipc"):  # the engine always gives these two
                 problem = Problem(Reason.ABSENT, f"{self.field} is not given")
                 return base.error(subject, problem, expected=expected, source=where)
-            chain.append(str(mode or "private"))
             networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
             if mode == "host" or (self.namespace == "network" and "host" in networks):
-                return base.verdict(subject, ok=False, expected=expected, actual=" -> ".join([*chain[:-1], "host"]), source=where)
-            kind, _, other = str(mode or "").partition(":")
+                return base.verdict(subject, ok=False, expected=expected, actual=" -> ".join([*chain, "host"]), source=where)
+            kind, _, other = str(mode or "private").partition(":")
             if kind != "container":
-                return base.verdict(subject, ok=True, expected=expected, actual=" -> ".join(chain), source=where)
+                return base.verdict(
+                    subject, ok=True, expected=expected, actual=" -> ".join([*chain, mode or "private"]), source=where
+                )
             seen.add(container["Id"])
             following = _find(engine, other)
             if isinstance(following, Problem) or following["Id"] in seen:
-                problem = (
-                    following if isinstance(following, Problem) else Problem(Reason.UNPARSABLE, "the containers join each other")
-                )
-                return base.error(subject, problem, expected=expected, source=f"{where} {' -> '.join(chain)}")
+                circle = Problem(Reason.UNPARSABLE, "the containers join each other")
+                problem = following if isinstance(following, Problem) else circle
+                return base.error(subject, problem, expected=expected, source=where)
+            chain.append(f"container:{name_of_container(following)}")
             container = following
 
 
 def _find(engine: EngineFacts, name: str) -> dict[str, Any] | Problem:
-    """Find a container by its full id, its name, or the beginning of its id."""
+    """Find a container by its full id, its name, or the beginning of its id, in this order."""
     containers = engine.document("containers")
     if isinstance(containers, Problem):
         return containers
-    for matches in (lambda c: c["Id"] == name, lambda c: c.get("Name") == f"/{name}", lambda c: c["Id"].startswith(name)):
-        for container in containers:
-            if name and matches(container):
-                readable = "HostConfig" in container
-                return (
-                    container if readable else Problem(Reason.ABSENT, f"container {name[:12]}, which it joins, could not be read")
-                )
-    return Problem(Reason.ABSENT, f"container {name[:12]}, which it joins, is not on the engine")
+    found: list[dict[str, Any]] = [c for c in containers if c["Id"] == name or c.get("Name") == f"/{name}"]
+    found += [c for c in containers if name and c["Id"].startswith(name)]
+    if not found:
+        return Problem(Reason.ABSENT, f"container {name[:12]}, which it joins, is not on the engine")
+    if "HostConfig" not in found[0]:
+        return Problem(Reason.ABSENT, f"container {name[:12]}, which it joins, could not be read")
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
