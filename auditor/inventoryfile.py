@@ -276,10 +276,22 @@ def _host_key(text: str) -> str:
     except (binascii.Error, ValueError):
         raw = b""
     pin = text.startswith("SHA256:") and not rest and len(raw) == 32
-    whole = bool(rest) and raw[4 : 4 + len(kind)] == kind.encode() and len(raw) > 4 + len(kind)
+    whole = bool(rest) and len(fields := _wire_fields(raw)) > 1 and fields[0] == kind.encode()
     if not (pin or whole):
         raise ValueError("is no host key: SHA256:... as ssh-keygen -l prints it, or a public key such as ssh-ed25519 AAAA...")
     return text
+
+
+def _wire_fields(raw: bytes) -> list[bytes]:
+    """Split a public key into its parts (RFC 4251, section 5: each with its length before it); nothing for a damaged one."""
+    fields, at = [], 0
+    while at < len(raw):
+        end = at + 4 + int.from_bytes(raw[at : at + 4], "big")
+        if end > len(raw):
+            return []
+        fields.append(raw[at + 4 : end])
+        at = end
+    return fields
 
 
 def _path(text: str, folder: Path) -> Path:
