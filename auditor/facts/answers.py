@@ -425,7 +425,8 @@ def _engine_document(name: Any, record: Record, tail: list[Record]) -> Any:
     if name in ("info", "version", "networks", "volumes"):
         return _single(name, bodies, record)
     elements = list(_elements(name, bodies))
-    listed, got = _int(record.words[-1], 0), len(bodies) if tail else len(elements)
+    by_url = any(r.words[0] == "u" for r in tail)
+    listed, got = _int(record.words[-1], 0), len(bodies) if by_url else len(elements)
     if got < listed:
         detail = f"{listed - got} of {listed} {name} were not told before the time was up or the client failed"
         elements.append({"Id": "?", "problem": {"reason": Reason.TIMEOUT.value, "detail": detail}})

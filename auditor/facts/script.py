@@ -46,7 +46,9 @@ nl='
 '
 have() { command -v "$1" >/dev/null 2>&1; }
 b() { printf '\n%s %s\n' "$M" "$*"; printf '\n%s %s\n' "$M" "$*" >&2; }
-if timeout 5 true 2>/dev/null; then t() { timeout "$T" "$@"; }; else t() { "$@"; }; fi
+# By its path: a shell that runs busybox's timeout in itself hands its watcher every open pipe, and then waits a second for it.
+limiter=timeout; [ ! -x /usr/bin/timeout ] || limiter=/usr/bin/timeout
+if $limiter 5 true 2>/dev/null; then t() { $limiter "$T" "$@"; }; else t() { "$@"; }; fi
 # flag ARGS NAME [OTHER SPELLING]: v = value of its last occurrence
 flag() {
   v= s=
@@ -201,8 +203,9 @@ static_pod() { # INDEX COMPONENT
     looked "$1" "$d"
     [ -d "$d" ] && { [ ! -r "$d" ] || [ ! -x "$d" ]; } && { closed "$1" "$d"; continue; }
     pattern="^[[:space:]\"]*(- )?\"?(name|component)\"?[[:space:]]*:[[:space:]]*\"?$2\"?,?[[:space:]]*\$"
+    listed=$(t grep -lE "$pattern" "$d"/*)  # not within the here-document: busybox's timeout would keep that open for a second
     while IFS= read -r file; do [ -z "$file" ] || add "$1" "$file" "$file"; done <<EOL
-$(t grep -lE "$pattern" "$d"/*)
+$listed
 EOL
   done <<EOF
 $dirs

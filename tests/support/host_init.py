@@ -29,7 +29,7 @@ PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 #: Emptied in the host: its own life happens there, or this machine's would show through.
 OPAQUE = (
     "tmp", "run", "root", "home", "work", "srv", "mnt", "opt", "var/log", "var/tmp", "var/lib/docker", "var/lib/containerd",
-    "var/lib/kubelet", "var/lib/etcd", "etc/docker", "etc/kubernetes", "etc/cni", "etc/sudoers.d", "etc/ssh", "etc/audit",
+    "var/lib/kubelet", "var/lib/etcd", "etc/docker", "etc/kubernetes", "etc/cni", "etc/sudoers.d", "etc/ssh",
 )  # fmt: skip
 
 libc = ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,56 @@
+"""Collect from test hosts with every host fact there is, without any control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from auditor.collect import Collector
+from auditor.facts.docker import DOCUMENTS, Engine
+from auditor.facts.host import AuditRules, Config, Files
+from auditor.inventory import HostSpec, Inventory, SshOptions
+from auditor.model import Evidence, Fact
+from tests.support.host import TestHost
+
+FACTS: frozenset[Fact] = frozenset(
+    [
+        *(Engine(document) for document in DOCUMENTS),
+        AuditRules(),
+        Config(process="dockerd", flag="--config-file", path="/etc/docker/daemon.json"),
+        Config(process="kubelet", flag="--config", path="/var/lib/kubelet/config.yaml", dropins="--config-dir"),
+        Files(path="/etc/docker/daemon.json"),
+        Files(path="/etc/kubernetes/pki/*"),
+        Files(path="/var/run/docker.sock"),
+        Files(unit="docker.service"),
+        Files(unit="kubelet.service"),
+        *(Files(static_pod=c) for c in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")),
+        Files(process="kubelet", flag="--config", path="/var/lib/kubelet/config.yaml"),
+        Files(process="kubelet", flag="--config-dir", match="*.conf"),
+        Files(process="etcd", flag="--data-dir"),
+        Files(executable="kubelet"),
+        Files(executable="dockerd"),
+    ]
+)
+
+
+def spec(host: TestHost, name: str = "", user: str = "root", **ssh: Any) -> HostSpec:
+    """Return how to reach a test host."""
+    options = {"user": user, "port": host.port, "identity_file": host.identity, "known_hosts": host.known_hosts, **ssh}
+    return HostSpec(name=name or host.hostname, address=host.address, ssh=SshOptions(**options))
+
+
+def collect(*specs: HostSpec, facts: frozenset[Fact] = FACTS) -> dict[str, Evidence]:
+    """Collect from hosts and return the evidence by name."""
+    return {e.target.name: e for e in Collector(Inventory(hosts=specs), facts, frozenset()).run(list(specs))}
+
+
+def one(host: TestHost, **ssh: Any) -> Mapping[str, Any]:
+    """Collect from one host, which must answer, and return its facts."""
+    (evidence,) = collect(spec(host, **ssh)).values()
+    assert evidence.error is None, evidence.error
+    return evidence.facts
+
+
+def apart_from_who(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts without those that say how the account got its rights."""
+    return {**facts, "system": {k: v for k, v in facts["system"].items() if not k.startswith("become")}}
