@@ -219,9 +219,11 @@ class _Reader:
                 body = self._read(response, shown, started)
             finally:
                 response.release_conn()
-        except urllib3.exceptions.TimeoutError:
-            raise _Unanswered(0, Reason.TIMEOUT, f"GET {shown}: no answer within {self._timeout} s") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            # A refused connection or unknown name is also a timeout to urllib3.
+            new = isinstance(error, urllib3.exceptions.NewConnectionError)
+            if isinstance(error, urllib3.exceptions.TimeoutError) and not new:
+                raise _Unanswered(0, Reason.TIMEOUT, f"GET {shown}: no answer within {self._timeout} s") from None
             raise _Unanswered(0, Reason.UNREACHABLE, f"{configuration.host}: {_cause(error)}") from None
         if response.status != 200:
             raise _refusal(response.status, shown, body, response.headers)

@@ -122,7 +122,7 @@ class ApiServer(Behaviour):
 
     def kubeconfig(self, token: str | None = "token-auditor", *, url: str = "", ca: Path | None = None) -> Path:
         """Write a kubeconfig with one context ``test`` and return its path."""
-        path = self.folder / f"kubeconfig-{token}-{'other' if url or ca else 'own'}"
+        path = self.folder / f"kubeconfig-{len(list(self.folder.glob('kubeconfig-*')))}"
         path.write_text(
             yaml.safe_dump(
                 {
@@ -154,6 +154,8 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16
+    disable_nagle_algorithm = True
     server: _Server
 
     def setup(self) -> None:

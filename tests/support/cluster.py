@@ -37,7 +37,9 @@ def controls() -> dict[str, Control]:
     found = {}
     for key, (file, node) in parse([(FILE.name, FILE.read_text())], TYPES).definitions.items():
         d = decode_definition(file, node, TYPES)
-        found[key] = Control(key, key, d.title, 1, "manual", d.severity, d.target, d.rationale, d.remediation, d.check, d.applies_when)
+        found[key] = Control(
+            key, key, d.title, 1, "manual", d.severity, d.target, d.rationale, d.remediation, d.check, d.applies_when
+        )
     return found
 
 

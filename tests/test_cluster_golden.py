@@ -1,0 +1,43 @@
+"""The verdicts about the recorded cluster, each looked at by hand. CIS_AUDITOR_GOLDEN=write writes them anew."""
+
+import json
+import os
+from pathlib import Path
+
+from auditor.model import Evidence, Target
+from auditor.results import finding_document
+from tests.support.apiserver import PODS, ApiServer
+from tests.support.cluster import collect, controls, judged, recorded
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def compare(name: str, findings) -> None:
+    seen = json.dumps([finding_document(f) for f in findings.values()], indent=1, sort_keys=True) + "\n"
+    path = GOLDEN / name
+    if os.environ.get("CIS_AUDITOR_GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(seen)
+    assert seen == path.read_text()
+
+
+def test_recorded_cluster(tmp_path: Path):
+    compare("cluster-kubernetes-1.36.json", judged(recorded(tmp_path)))
+
+
+def test_recorded_cluster_for_an_account_that_may_not_list_pods_and_rolebindings(tmp_path: Path):
+    with ApiServer(tmp_path) as server:
+        server.denied["limited"] = {PODS, "/apis/rbac.authorization.k8s.io/v1/rolebindings"}
+        compare("cluster-limited-account.json", judged(collect(server, "token-limited")))
+
+
+def test_only_what_the_controls_need_is_asked_for(tmp_path: Path):
+    needed = {fact.key for control in controls().values() for fact in control.check.needs()}
+    with ApiServer(tmp_path) as server:
+        collect(server, "token-auditor", *(key.removeprefix("objects:") for key in needed))
+        assert "/api/v1/nodes" not in {path for _, path in server.requests}
+        assert server.requests.total() == len(needed) + 2 - 4  # version and discovery; four plugin kinds that aren't served
+
+
+def test_evidence_without_any_answer_is_an_error_for_every_control():
+    assert {f.status.value for f in judged(Evidence(Target("cluster", "kubernetes")).facts).values()} == {"error"}

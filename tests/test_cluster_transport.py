@@ -1,0 +1,247 @@
+"""Collecting from a cluster: the real kubernetes client against a served recording of a real cluster."""
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from auditor.facts.kubernetes import KINDS
+from auditor.model import Problem, Reason
+from auditor.transports import kubernetes as transport
+from auditor.transports.base import TargetError
+from auditor.transports.kubernetes import collect_cluster
+from tests.support.apiserver import PODS, ApiServer, write_certificates
+from tests.support.cluster import EVERYTHING, Spec, collect
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    with ApiServer(tmp_path / "server") as running:
+        yield running
+
+
+def refused(spec: Spec) -> Problem:
+    with pytest.raises(TargetError) as caught:
+        collect_cluster(spec, EVERYTHING)
+    assert "\n" not in str(caught.value)
+    return caught.value.problem
+
+
+def test_everything_is_read_with_one_get_a_kind_over_one_connection(server):
+    answers = collect(server)
+    assert answers["server"]["gitVersion"] == "v1.36.2"
+    lists = {k: v for k, v in answers.items() if isinstance(v, list)}
+    assert {k for k, v in KINDS.items() if not v.addon} == {k.removeprefix("objects:") for k in lists}
+    assert len(lists["objects:pods"]) == 10
+    assert len(lists["objects:clusterroles"]) == 76
+    assert server.connections == 1
+    assert set(server.methods) == {"GET"}
+    assert set(server.requests.values()) == {1}
+    assert all(query["limit"] == ["500"] for path, query in server.queries if path not in ("/version", "/apis"))
+
+
+def test_the_evidence_holds_no_annotation_environment_or_secret(server):
+    served = b"".join(server.lists[PODS].items)
+    assert all(word in served for word in (b"last-applied-configuration", b"managedFields", b'"env"', b'"command"'))
+    text = json.dumps({k: v for k, v in collect(server).items() if not isinstance(v, Problem)})
+    assert "last-applied-configuration" not in text
+    assert "managedFields" not in text
+    assert '"env"' not in text
+    assert '"command"' not in text
+
+
+def test_secrets_are_never_asked_for(server):
+    answers = collect_cluster(
+        Spec(str(server.kubeconfig())), frozenset({"objects:secrets", "objects:../../api/v1/secrets", "processes"})
+    )
+    assert all(isinstance(answers[k], Problem) for k in answers if k != "server")
+    assert {path for _, path in server.requests} == {"/version"}
+
+
+def test_pages_are_put_together(server):
+    server.generate_pods(1234)
+    pods = collect(server, "token-auditor", "pods")["objects:pods"]
+    assert len({p["metadata"]["name"] for p in pods}) == 1234
+    assert server.requests["auditor", PODS] == 3
+    assert "continue" in server.queries[-1][1]
+
+
+def test_an_expired_continue_token_starts_that_kind_again(server):
+    server.max_page = 4
+    server.expired[PODS] = 2
+    answers = collect(server)
+    names = [p["metadata"]["name"] for p in answers["objects:pods"]]
+    assert len(names) == len(set(names)) == 10
+    assert len(answers["objects:namespaces"]) == 9
+
+
+def test_a_list_that_always_expires_is_an_error_of_that_kind(server):
+    server.max_page = 4
+    server.expired[PODS] = 100
+    answers = collect(server)
+    assert answers["objects:pods"] == Problem(
+        Reason.TRUNCATED, "pods changed faster than they could be read: 3 attempts expired"
+    )  # fmt: skip
+    assert len(answers["objects:namespaces"]) == 9
+
+
+def test_a_limited_account_loses_just_what_it_may_not_list(server):
+    server.denied["limited"] = {PODS, "/apis/rbac.authorization.k8s.io/v1/clusterroles"}
+    answers = collect(server, "token-limited")
+    assert answers["objects:pods"] == Problem(Reason.DENIED, 'the account may not list pods in the API group "" cluster-wide')
+    assert str(answers["objects:clusterroles"]).endswith('clusterroles in the API group "rbac.authorization.k8s.io" cluster-wide')
+    assert sum(isinstance(v, list) for v in answers.values()) == sum(not k.addon for k in KINDS.values()) - 2
+
+
+def test_a_kind_that_is_not_served_is_absent(server):
+    del server.lists["/apis/batch/v1/cronjobs"]
+    answer = collect(server)["objects:cronjobs"]
+    assert answer == Problem(Reason.ABSENT, "the API server does not serve cronjobs (batch/v1)")
+
+
+def test_a_plugin_kind_is_asked_for_only_where_its_group_is_served(server):
+    server.denied["limited"] = {KINDS["ciliumnetworkpolicies"].path}
+    assert collect(server, "token-limited")["objects:ciliumnetworkpolicies"].reason is Reason.ABSENT
+    groups = json.loads(server.documents["/apis"])
+    groups["groups"].append({"name": "cilium.io", "versions": [{"groupVersion": "cilium.io/v2", "version": "v2"}]})
+    server.documents["/apis"] = json.dumps(groups).encode()
+    assert collect(server, "token-limited")["objects:ciliumnetworkpolicies"].reason is Reason.DENIED
+    server.denied["limited"].add("/apis")
+    assert collect(server, "token-limited")["objects:caliconetworkpolicies"].reason is Reason.DENIED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>log in</html>", b"{}", b"[]", b"null", b'{"kind":"Status"}', b'{"kind":"PodList","items":[{"metadata":5}]}', b""],
+)
+def test_an_answer_that_is_no_list_is_unparsable_and_never_an_empty_cluster(server, body):
+    server.bodies[PODS] = body
+    answers = collect(server)
+    assert answers["objects:pods"].reason is Reason.UNPARSABLE
+    assert len(answers["objects:namespaces"]) == 9
+
+
+def test_a_busy_server_is_waited_for(server):
+    server.busy[PODS] = 2
+    assert len(collect(server)["objects:pods"]) == 10
+    server.busy[PODS] = 100
+    assert "429: too many requests" in str(collect(server)["objects:pods"])
+
+
+def test_an_internal_error_costs_that_kind_only(server):
+    server.statuses[PODS] = 500
+    answers = collect(server)
+    assert "answered 500: an error on the server" in str(answers["objects:pods"])
+    assert len(answers["objects:namespaces"]) == 9
+
+
+def test_a_slow_kind_times_out_alone(server):
+    server.slow[PODS] = 3
+    answers = collect(server, timeout=1)
+    assert answers["objects:pods"] == Problem(Reason.TIMEOUT, "GET /api/v1/pods: no answer within 1 s")
+    assert len(answers["objects:roles"]) == 8
+
+
+def test_a_server_that_keeps_timing_out_is_not_asked_for_everything(server):
+    server.slow = {kind.path: 3.0 for kind in KINDS.values()}
+    started = time.monotonic()
+    answers = collect(server, timeout=1)
+    assert time.monotonic() - started < 6
+    assert {v.reason for k, v in answers.items() if k != "server" and not k.endswith("policies")} == {Reason.TIMEOUT}
+
+
+def test_a_page_too_large_is_truncated(server, monkeypatch):
+    monkeypatch.setattr(transport, "MAX_PAGE_BYTES", 20_000)
+    answer = collect(server)["objects:pods"]
+    assert answer == Problem(Reason.TRUNCATED, "GET /api/v1/pods: a page is larger than 20000 bytes")
+
+
+def test_more_objects_than_are_read_are_truncated(server, monkeypatch):
+    monkeypatch.setattr(transport, "MAX_OBJECTS", 1000)
+    server.generate_pods(1001)
+    answer = collect(server)["objects:pods"]
+    assert answer == Problem(Reason.TRUNCATED, "there are more than 1000 pods; they were not all read")
+
+
+def test_wrong_token(server):
+    problem = refused(Spec(str(server.kubeconfig("token-wrong"))))
+    assert problem == Problem(Reason.DENIED, "the API server does not accept the credentials (401)")
+
+
+def test_no_credentials(server):
+    problem = refused(Spec(str(server.kubeconfig(None))))
+    assert problem.reason is Reason.DENIED
+    assert "system:anonymous" in problem.detail
+
+
+def test_a_login_plugin_that_fails_is_no_anonymous_audit(server, capfd):
+    path = server.kubeconfig()
+    plugin = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/false}}"
+    path.write_text(path.read_text().replace("user:\n    token: token-auditor", f"user: {plugin}"))
+    assert refused(Spec(str(path))).reason is Reason.DENIED
+
+
+def test_refused_port(server):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{free.getsockname()[1]}"
+    problem = refused(Spec(str(server.kubeconfig(url=url))))
+    assert problem == Problem(Reason.UNREACHABLE, f"{url}: Connection refused")
+
+
+def test_wrong_ca(server, tmp_path):
+    other, _, _ = write_certificates(tmp_path / "other")
+    problem = refused(Spec(str(server.kubeconfig(ca=other))))
+    assert problem.reason is Reason.UNREACHABLE
+    assert "certificate verify failed" in problem.detail
+
+
+def test_another_name_than_the_certificate_has(server):
+    problem = refused(Spec(str(server.kubeconfig(url=server.url.replace("127.0.0.1", "localhost")))))
+    assert "certificate" in problem.detail
+
+
+def test_a_port_that_accepts_and_says_nothing(server):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"https://127.0.0.1:{deaf.getsockname()[1]}"
+        problem = refused(Spec(str(server.kubeconfig(url=url)), timeout=1))
+    assert problem.reason is Reason.TIMEOUT
+
+
+def test_an_unknown_name(server):
+    problem = refused(Spec(str(server.kubeconfig(url="https://nowhere.invalid:6443"))))
+    assert problem.reason is Reason.UNREACHABLE
+    assert "nowhere.invalid" in problem.detail
+    assert "object at 0x" not in problem.detail
+
+
+def test_no_kubeconfig(tmp_path):
+    problem = refused(Spec(str(tmp_path / "none")))
+    assert f"kubeconfig {tmp_path}/none can't be used" in problem.detail
+
+
+def test_a_context_that_is_not_there(server):
+    problem = refused(Spec(str(server.kubeconfig()), context="prod"))
+    assert "context prod can't be used" in problem.detail
+
+
+def test_a_broken_kubeconfig_is_not_quoted(tmp_path):
+    path = tmp_path / "config"
+    path.write_text("users:\n- name: u\n  user: {token: 'very-secret\n")
+    problem = refused(Spec(str(path)))
+    assert "can't be used" in problem.detail
+    assert "very-secret" not in problem.detail
+
+
+def test_not_in_a_cluster():
+    problem = refused(Spec(None, in_cluster=True))
+    assert "the service account of this pod can't be used" in problem.detail
+
+
+def test_the_kubeconfig_is_not_written_to(server):
+    path = server.kubeconfig()
+    before = path.read_bytes()
+    collect_cluster(Spec(str(path)), frozenset())
+    assert path.read_bytes() == before
