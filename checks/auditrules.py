@@ -32,7 +32,7 @@ class Rule:
     """One rule: ``watch`` is the path of ``-w``; ``fields`` are (name, operator, value), ``calls`` system calls (none: all)."""
 
     text: str
-    list: str = "exit"
+    chain: str = "exit"
     action: str = "always"
     watch: str = ""
     fields: tuple[tuple[str, str, str], ...] = ()
@@ -150,12 +150,12 @@ def coverage(lines: Iterable[str], path: str, wanted: frozenset[str]) -> Coverag
     found: dict[str, list[str]] = {name: [] for name in ("rules", "narrow", "removed", "holes", "lost")}
     rules, unknown = _parsed(lines)
     for rule in rules:
-        if rule.list in ("exclude", "task", "filesystem"):
+        if rule.chain in ("exclude", "task", "filesystem"):
             effect = _effect_on_all(rule)
             if effect:
                 found[effect].append(rule.text)
             continue
-        match = _match(rule, target) if rule.list == "exit" else "none"
+        match = _match(rule, target) if rule.chain == "exit" else "none"
         new = (rule.perms & wanted) - recorded - ignored
         if match == "none" or not new:
             continue
@@ -220,9 +220,9 @@ def _exactly(path: str, target: str, action: str) -> str:
 
 def _effect_on_all(rule: Rule) -> str:
     """Say whether a rule that isn't about files throws away all records of some task or type: ``lost``, ``holes`` or nothing."""
-    if rule.list == "task":
+    if rule.chain == "task":
         return "" if rule.action != "never" else "holes" if rule.fields else "lost"
-    if rule.list == "filesystem":
+    if rule.chain == "filesystem":
         kinds = rule.values("fstype")
         return "" if rule.action != "never" or (kinds and set(kinds) <= _PSEUDO_FILESYSTEMS) else "lost"
     types = rule.values("msgtype")

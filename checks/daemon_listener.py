@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from auditor.facts import flags
 from auditor.facts.docker import Engine
@@ -148,7 +149,7 @@ def _too_old(facts: Facts, instance: Instance) -> str | Problem:
     answers = facts.get(_VERSION)
     if isinstance(answers, Problem):
         return answers
-    entry = next((a for a in answers if a["pid"] == instance.pid), {})
+    entry: dict[str, Any] = next((a for a in answers if a["pid"] == instance.pid), {})
     major = str((entry.get("data") or {}).get("Version", "")).partition(".")[0]
     if not major.isdecimal():
         return Problem(
