@@ -106,7 +106,7 @@ def _table(run: AuditRun) -> Any:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("target", "benchmark"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("score %", "coverage %", "pass", "fail", "error", "manual", "n/a"):
         table.add_column(name, justify="right")
     shown = (

@@ -88,7 +88,7 @@ def _configured(spec: ClusterSpec) -> Any:
         else:
             path = str(Path(spec.kubeconfig).expanduser()) if spec.kubeconfig else None
             # persist_config would write refreshed tokens into the user's file.
-            config.load_kube_config(path, spec.context, configuration, persist_config=False)
+            config.load_kube_config(path, spec.context or None, configuration, persist_config=False)
         return client.ApiClient(configuration)
     except Exception as error:  # noqa: BLE001 - a foreign file and foreign plugins: whatever breaks in them is this target's error
         where = f"{named}, context {spec.context}" if spec.context else named
