@@ -95,7 +95,7 @@ class ApiServer(Behaviour):
                 self.documents[api_path(file)] = json.dumps(document).encode()
 
     def generate_pods(self, count: int, path: str = PODS) -> None:
-        """Serve this many pods: copies of a recorded one (about 9 KB each, as a real one has), eight to a ReplicaSet."""
+        """Serve this many pods: copies of a recorded one (about 6 KB each), eight to a ReplicaSet."""
         pods = (json.loads(i) for i in self.lists[PODS].items)
         model = next(p for p in pods if p["metadata"]["name"].startswith("api-"))
         model["metadata"]["name"] = "@NAME@"
