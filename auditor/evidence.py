@@ -99,7 +99,8 @@ def _decode(document: dict[str, Any], wrong: Any) -> Evidence:
     error = problem_of({"problem": document["error"]}) if document["error"] else None
     subject = Target(str(target["name"]), str(target["transport"]), str(target["address"]), tuple(map(str, target["groups"])))
     evidence = Evidence(subject, str(document["collected_at"]), facts, TargetStatus(document["status"]), error)
-    if digest(evidence) != document.get("sha256"):
+    body = {key: value for key, value in document.items() if key != "sha256"}
+    if _body(evidence) != body or digest(evidence) != document["sha256"]:
         raise wrong("was altered after it was written: its content does not match its digest")
     return evidence
 
