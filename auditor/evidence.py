@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.files import write_private
-from auditor.model import Evidence, Problem, Reason, Target, TargetStatus
+from auditor.model import Evidence, Problem, Target, TargetStatus, problem_of
 from auditor.yamlfile import InputError, Mistake
 
 FORMAT = "cis-auditor-evidence/1"
@@ -28,12 +28,6 @@ def decode_answer(answer: Any) -> Any:
     if isinstance(answer, dict) and answer.keys() == {"problem"}:
         return problem_of(answer)
     return answer
-
-
-def problem_of(entry: dict[str, Any]) -> Problem:
-    """Return the problem noted in a part of an answer (``{"problem": {"reason", "detail"}, ...}``)."""
-    problem = entry["problem"]
-    return Problem(Reason(problem["reason"]), str(problem["detail"]))
 
 
 def _body(evidence: Evidence) -> dict[str, Any]:

@@ -61,6 +61,12 @@ class Problem:
         return f"{self.reason}: {self.detail}"
 
 
+def problem_of(part: Mapping[str, Any]) -> Problem:
+    """Return the problem noted in a part of an answer (``{"problem": {"reason", "detail"}, ...}``)."""
+    problem = part["problem"]
+    return Problem(Reason(problem["reason"]), str(problem["detail"]))
+
+
 class Fact(Protocol):
     """One typed question. Two equal questions have equal keys and are asked once."""
 

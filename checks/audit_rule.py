@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from auditor.evidence import problem_of
 from auditor.facts.host import PROGRAMS, AuditRules, Files, Processes
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, Status
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, Status, problem_of
 from checks import base, running
 from checks.auditrules import ALL_PERMS, Coverage, coverage
 from checks.files import check_path

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from auditor.evidence import problem_of
 from auditor.facts import flags
 from auditor.facts.host import Config
-from auditor.model import Facts, Problem, Reason
+from auditor.model import Facts, Problem, Reason, problem_of
 from checks import base
 from checks.running import Instance
 

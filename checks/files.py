@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.evidence import problem_of
 from auditor.facts import flags
 from auditor.facts.host import PROGRAMS, STAT_ROOTS, Files, Processes
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
 from checks import base
 
 _ALL_BITS = 0o7777
