@@ -65,7 +65,9 @@ seen() {
   case $3 in /*) x=$r$3 ;; *) x=$r$(readlink "/proc/$1/cwd")/$3 ;; esac
 }
 b system
-id -u; id -un; uname -n; uname -srm; printf '%s\n' "$become"
+id -u
+if [ "$become" = sudo ] && [ -n "${SUDO_USER:-}" ]; then printf '%s\n' "$SUDO_USER"; else id -un; fi
+uname -n; uname -srm; printf '%s\n' "$become"
 b os-release
 head -c 8192 /etc/os-release 2>/dev/null
 b boot

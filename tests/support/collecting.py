@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from auditor.catalogue import packaged
 from auditor.collect import Collector
+from auditor.engine import judge, needs
 from auditor.facts.docker import DOCUMENTS, Engine
 from auditor.facts.host import AuditRules, Config, Files
 from auditor.inventory import HostSpec, Inventory, SshOptions
-from auditor.model import Evidence, Fact
+from auditor.model import Benchmark, Evidence, Fact, Finding
+from checks import check_types
 from tests.support.host import TestHost
 
 FACTS: frozenset[Fact] = frozenset(
@@ -53,4 +56,18 @@ def one(host: TestHost, **ssh: Any) -> Mapping[str, Any]:
 
 def apart_from_who(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts without those that say how the account got its rights."""
-    return {**facts, "system": {k: v for k, v in facts["system"].items() if not k.startswith("become")}}
+    return {**facts, "system": {k: v for k, v in facts["system"].items() if k != "user" and not k.startswith("become")}}
+
+
+def benchmarks() -> list[Benchmark]:
+    """Return the newest version of each packaged benchmark."""
+    library = packaged(check_types())
+    return [library.load(name) for name in library.names()]
+
+
+def judged(host: TestHost, **ssh: Any) -> dict[str, Finding]:
+    """Collect from a host what the packaged benchmarks ask for, and return their findings by the controls' keys."""
+    selected = benchmarks()
+    (evidence,) = collect(spec(host, **ssh), facts=needs(selected, "host")).values()
+    assert evidence.error is None, evidence.error
+    return {finding.control: finding for finding in judge(selected, evidence)}

@@ -26,6 +26,7 @@ ExecStart=/usr/sbin/dockerd -H unix:///var/run/docker.sock
 SOCKET_UNIT = "[Socket]\nListenStream=/run/docker.sock\nSocketMode=0660\nSocketUser=root\nSocketGroup=docker\n"
 DROP_IN = "[Service]\nLimitNOFILE=1048576\n"
 UNIT_FILES = (
+    Entry("/etc/docker", None, 0o755),
     Entry("/lib/systemd/system/docker.service", UNIT, 0o644),
     Entry("/lib/systemd/system/docker.socket", SOCKET_UNIT, 0o644),
     Entry("/etc/systemd/system/docker.service.d/limits.conf", DROP_IN, 0o644),

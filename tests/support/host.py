@@ -75,6 +75,8 @@ USERS = (
     User("limited", 2002, "ALL=(ALL:ALL) ALL"),
     User("plain", 2003),
 )
+#: What this machine's packages brought that a plain host has not.
+PACKAGED = ("/etc/docker", "/etc/default/docker", "/usr/lib/systemd/system/docker.service", "/usr/lib/systemd/system/docker.socket")
 SYSTEM_USERS = ("daemon:1", "bin:2", "sys:3", "mail:8", "sshd:101", "etcd:998", "nobody:65534")
 GROUPS = ("tty:5", "sudo:27", "shadow:42", "docker:995", "etcd:998", "nogroup:65534")
 
@@ -195,7 +197,7 @@ class TestHost:
                 Entry(f"{home}/.ssh/authorized_keys", public, 0o600, uid, uid),
             ]
         self.place(*entries, *(busybox_applets() if self.shell == "busybox" else []))
-        self.remove("/.dockerenv")
+        self.remove("/.dockerenv", *PACKAGED)
         if self.shell == "busybox":  # such hosts have neither of the others
             self.remove("/usr/bin/bash", "/usr/bin/dash", "/usr/bin/perl", "/usr/bin/python3")
         self.write_known_hosts()

@@ -28,7 +28,7 @@ PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 #: Emptied in the host: its own life happens there, or this machine's would show through.
 OPAQUE = (
-    "tmp", "run", "root", "home", "work", "srv", "mnt", "opt", "var/log", "var/tmp", "var/lib/docker", "var/lib/containerd",
+    "tmp", "run", "root", "home", "work", "srv", "mnt", "opt", "var/log", "var/tmp", "var/lib/containerd",
     "var/lib/kubelet", "var/lib/etcd", "etc/docker", "etc/kubernetes", "etc/cni", "etc/sudoers.d", "etc/ssh",
 )  # fmt: skip
 
@@ -80,6 +80,8 @@ def make_root(base: Path, hostname: str) -> None:
         folder.mkdir()
         folder.chmod(0o755)
     for name in OPAQUE:
+        if not Path("/", name).exists():
+            continue
         folder = upper
         for part in name.split("/"):
             folder /= part
@@ -105,6 +107,7 @@ def make_root(base: Path, hostname: str) -> None:
     else:
         mount("cgroup2", f"{root}/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     # Docker's data must not be on an overlay; this is a file system of its own that ends with the namespace.
+    (root / "var/lib/docker").mkdir(exist_ok=True)
     mount("tmpfs", f"{root}/var/lib/docker", "tmpfs", 0, "mode=710")
     os.chdir(root)
     _check(libc.syscall(PIVOT_ROOT[platform.machine()], b".", b"."), "pivot_root")
