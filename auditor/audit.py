@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor import __version__, catalogue, engine, evidence, score
-from auditor.collect import now
+from auditor.collect import Collector, now
 from auditor.inventory import Inventory, target_of
 from auditor.model import AuditRun, Benchmark, BenchmarkInfo, Evidence, Finding, Problem, Reason, Target, TargetStatus
 from auditor.progress import Progress
@@ -52,6 +52,25 @@ class Selection:
 def _hint(word: str, known: set[str]) -> str:
     hint = did_you_mean(word, known)
     return hint if "did you mean" in hint else "; `auditor benchmarks show NAME` lists them"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one audit does: the targets that are asked, those that a limit left out, and what they are judged by."""
+
+    inventory: Inventory
+    excluded: tuple[str, ...]
+    benchmarks: tuple[Benchmark, ...]
+    selection: dict[str, object]
+
+    @property
+    def order(self) -> list[str]:
+        """The names of the targets that are asked, as the inventory orders them."""
+        return [spec.name for spec in self.inventory.specs()]
+
+    def collector(self, jobs: int) -> Collector:
+        """Return what collects the facts that the benchmarks need."""
+        return Collector(self.inventory, engine.needs(self.benchmarks, "host"), engine.needs(self.benchmarks, "cluster"), jobs)
 
 
 def unfinished(inventory: Inventory, judge: Judge) -> list[Evidence]:

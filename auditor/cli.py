@@ -15,7 +15,7 @@ import click
 from auditor import __version__
 
 if TYPE_CHECKING:
-    from auditor.audit import Judge, Selection
+    from auditor.audit import Judge, Plan, Selection
     from auditor.catalogue import Library
     from auditor.inventory import Inventory
     from auditor.model import AuditRun, Evidence
@@ -94,13 +94,16 @@ def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None,
     if demo and (inventory or options["limit"]):
         raise click.UsageError("--demo audits its own evidence; it takes no inventory and no limit")
     if demo:
+        kept_in = _store(store, no_store)
         run = _demo_run(library, selection)
         failures = gates.failures(run)
-        _finish(run, options, formats, failures, _store(store, no_store))
+        _finish(run, options, formats, failures, kept_in)
         sys.exit(exit_code(run, failures))
-    run, folder = _audited(_inventory(inventory), library, selection, options)
+    plan = _plan(_inventory(inventory), library, selection, options)
+    kept_in = _store(store, no_store)
+    run, folder = _audited(plan, options)
     failures = gates.failures(run)
-    _finish(run, {**options, "output": folder}, formats, failures, _store(store, no_store))
+    _finish(run, {**options, "output": folder}, formats, failures, kept_in)
     if inventory is None and not any(t.roles for t in run.targets):
         _demo_beside(folder, formats, library, selection, quiet=options["quiet"])
     sys.exit(exit_code(run, failures))
@@ -127,9 +130,9 @@ def collect(inventory: Path | None, output: Path, **options: Any) -> None:
     from auditor.summary import exit_code
 
     library, selection, _ = _prepared(options)
-    chosen = _inventory(inventory)
-    judge, order, excluded = _gather(chosen, library, selection, options, output)
-    run = judge.run(order, excluded)
+    plan = _plan(_inventory(inventory), library, selection, options)
+    _check_writable(output)
+    run = _gather(plan, options, output).run(plan.order, plan.excluded)
     if not options["quiet"]:
         click.echo(f"written: {output} ({sum(t.status == 'audited' for t in run.targets)} of {len(run.targets)} targets)")
         _lost(run)
@@ -152,6 +155,7 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
 
     library, selection, gates = _prepared(options)
     formats = _formats(options["formats"])
+    kept_in = _store(store, not save)
     judge = Judge(selection.resolve(library), _selected(options))
     bundles = evidence.load_all(bundle)
     _refuse_twins(bundles)
@@ -159,7 +163,7 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
         judge.add(found)
     run = judge.run([b.target.name for b in bundles])
     failures = gates.failures(run)
-    _finish(run, options, formats, failures, _store(store, not save))
+    _finish(run, options, formats, failures, kept_in)
     sys.exit(exit_code(run, failures))
 
 
@@ -275,42 +279,44 @@ def _formats(words: str) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def _gather(
-    chosen: Inventory, library: Library, selection: Selection, options: dict[str, Any], evidence_folder: Path | None
-) -> tuple[Judge, list[str], tuple[str, ...]]:
-    """Collect from every target and judge it; return the judge, the targets' names in order and those left out."""
-    from auditor import audit as auditing
-    from auditor import engine, inventory, progress
-    from auditor.collect import Collector
+def _plan(chosen: Inventory, library: Library, selection: Selection, options: dict[str, Any]) -> Plan:
+    """Settle what is audited against what, so that whatever is wrong with it is said before anything is done."""
+    from auditor import inventory
+    from auditor.audit import Plan
 
     kept, excluded = inventory.limit(chosen, options["limit"])
     if not kept.specs():
         raise click.UsageError("the inventory names no target")
-    resolved = selection.resolve(library)
-    judge = auditing.Judge(resolved, _selected(options))
+    return Plan(kept, excluded, tuple(selection.resolve(library)), _selected(options))
+
+
+def _gather(plan: Plan, options: dict[str, Any], evidence_folder: Path) -> Judge:
+    """Collect from every target, keep its evidence and judge it. An interrupt ends it early, with what is done."""
+    from auditor import audit as auditing
+    from auditor import progress
+
+    judge = auditing.Judge(plan.benchmarks, plan.selection)
     shown = progress.make(quiet=options["quiet"], log_json=options["log_json"])
-    collector = Collector(kept, engine.needs(resolved, "host"), engine.needs(resolved, "cluster"), options["jobs"])
-    shown.begin(len(kept.specs()))
+    shown.begin(len(plan.order))
     try:
-        auditing.consume(collector.run(list(kept.specs())), judge, shown, evidence_folder)
+        auditing.consume(plan.collector(options["jobs"]).run(list(plan.inventory.specs())), judge, shown, evidence_folder)
     except KeyboardInterrupt:
         click.echo("interrupted: what was collected so far is reported", err=True)
-        for missing in auditing.unfinished(kept, judge):
+        for missing in auditing.unfinished(plan.inventory, judge):
             judge.add(missing)
     finally:
         shown.end()
-    return judge, [spec.name for spec in kept.specs()], excluded
+    return judge
 
 
-def _audited(chosen: Inventory, library: Library, selection: Selection, options: dict[str, Any]) -> tuple[AuditRun, Path]:
-    """Audit an inventory; return the run and the folder of its output, which holds the evidence already."""
+def _audited(plan: Plan, options: dict[str, Any]) -> tuple[AuditRun, Path]:
+    """Audit; return the run and the folder of its output, which holds the evidence already."""
     from auditor.audit import new_id
 
     identity = new_id()
     folder = options["output"] or Path(f"cis-audit-{identity}")
     _check_writable(folder)
-    judge, order, excluded = _gather(chosen, library, selection, options, folder / "evidence")
-    return judge.run(order, excluded, identity), folder
+    return _gather(plan, options, folder / "evidence").run(plan.order, plan.excluded, identity), folder
 
 
 def _check_writable(folder: Path) -> None:
