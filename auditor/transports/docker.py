@@ -1,14 +1,15 @@
 """An engine reached by its API alone: unix://, tcp:// (with or without TLS) or ssh://.
 
 Only GET requests are sent. The client library connects and authenticates; answers are read as raw bytes and go through
-`auditor.facts.docker.reduce`, so that they are the same facts as a host's script brings. The library's own settings apply:
-``~/.docker/config.json`` for proxies, for ssh:// ``~/.ssh/config``, the agent and the system's known hosts (an unknown host
-key is refused).
+`auditor.facts.docker.reduce`, so that they are the same facts as a host's script brings. Proxies and certificates named in
+the environment are ignored. For ssh:// the library reads ``~/.ssh/config``, asks the agent, and refuses unknown host keys.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,6 +80,13 @@ class _Listed(msgspec.Struct):
     id: str = msgspec.field(name="Id")
 
 
+class _Version(msgspec.Struct):
+    """What is read of GET /version before anything else."""
+
+    api: str = msgspec.field(name="ApiVersion")
+
+
+_API_VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}")
 _LISTED = msgspec.json.Decoder(list[_Listed])
 
 
@@ -102,44 +110,73 @@ def collect_engine(spec: EngineSpec, wanted: frozenset[str]) -> dict[str, Any]:
 
 @contextmanager
 def _connected(spec: EngineSpec) -> Iterator[_Reader]:
-    """Connect and agree on an API version (the library asks for /version); raises `TargetError`."""
+    """Connect and agree on an API version; raises `TargetError`."""
     import docker
+    import docker.constants
     import docker.tls
     import paramiko
-    import requests
 
     deadline = time.monotonic() + spec.timeout
-    client = None
     try:
+        _knock(spec)
         tls: Any = False
         if spec.tls_ca or spec.tls_cert or spec.tls_key:
             pair = (str(spec.tls_cert or ""), str(spec.tls_key or "")) if spec.tls_cert or spec.tls_key else None
             tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(spec.tls_ca) if spec.tls_ca else None, verify=True)
-        client = docker.APIClient(base_url=spec.url, version="auto", timeout=math.ceil(spec.timeout), tls=tls)
-    except (docker.errors.DockerException, requests.RequestException, paramiko.SSHException, OSError, ValueError) as error:
-        raise TargetError(_unreachable(error, spec.url)) from None
+        # with a version given the library sends nothing yet
+        version = docker.constants.MINIMUM_DOCKER_API_VERSION
+        client = docker.APIClient(base_url=spec.url, version=version, timeout=math.ceil(spec.timeout), tls=tls)
+    except (docker.errors.DockerException, paramiko.SSHException, OSError, ValueError) as error:
+        raise TargetError(_unreachable(Reason.UNREACHABLE, str(error) or type(error).__name__, spec.url)) from None
+    # the environment must not decide whom we trust (REQUESTS_CA_BUNDLE outranks the authority named), nor add a proxy or ~/.netrc
+    client.trust_env = False
     try:
-        yield _Reader(client, deadline)
+        yield _Reader(client, deadline, _agreed(_Reader(client, deadline, ""), spec.url))
     finally:
         client.close()
 
 
-def _unreachable(error: Exception, url: str) -> Problem:
-    words = redact_url(" ".join(str(error).split()))[:300]
-    reason = Reason.UNREACHABLE
-    if "PermissionError" in words or "Permission denied" in words or "403 Client" in words or "401 Client" in words:
+def _knock(spec: EngineSpec) -> None:
+    """Raise OSError where a unix socket can't be connected to: the library would wrap the reason in three others and leak."""
+    if spec.url.startswith("unix:///"):
+        path = spec.url.removeprefix("unix://")
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(spec.timeout)
+            try:
+                knocking.connect(path)
+            except OSError as error:
+                raise OSError(f"{path}: {error.strerror or error}") from None
+
+
+def _agreed(reader: _Reader, url: str) -> str:
+    """Return the prefix of the engine's newest API version; raises `TargetError`."""
+    try:
+        answer = reader.get("/version")
+    except _MissingError as error:
+        raise TargetError(_unreachable(error.problem.reason, error.problem.detail, url)) from None
+    try:
+        version = msgspec.json.decode(answer, type=_Version).api
+    except msgspec.DecodeError:
+        version = ""
+    if not _API_VERSION.fullmatch(version):
+        raise TargetError(_unreachable(Reason.UNPARSABLE, "GET /version: what answers there is no Docker engine", url))
+    return f"/v{version}"
+
+
+def _unreachable(reason: Reason, said: str, url: str) -> Problem:
+    words = redact_url(" ".join(said.split()))[:300]
+    if reason is Reason.UNREACHABLE and ("PermissionError" in words or "Permission denied" in words):
         reason = Reason.DENIED
-    elif "timed out" in words.lower():
-        reason = Reason.TIMEOUT
     return Problem(reason, f"the engine at {redact_url(url)} can't be reached: {words}")
 
 
 class _Reader:
-    """Reads raw answers from a connected engine until a deadline."""
+    """Reads raw answers from a connected engine until a deadline; ``prefix`` is that of the API version."""
 
-    def __init__(self, client: Any, deadline: float) -> None:
+    def __init__(self, client: Any, deadline: float, prefix: str) -> None:
         self.client = client
         self.deadline = deadline
+        self.prefix = prefix
 
     def document(self, document: Document, path: str) -> Any:
         """Return one reduced document; raises `_MissingError`."""
@@ -193,7 +230,7 @@ class _Reader:
         remaining = self.deadline - time.monotonic()
         if remaining <= 0:
             raise _MissingError(self._late(path))
-        url = f"{self.client.base_url}/v{self.client.api_version}{path}"
+        url = f"{self.client.base_url}{self.prefix}{path}"
         # redirects are not followed: an engine has none, and a hostile one must not send us elsewhere
         with self.client.get(url, stream=True, timeout=remaining, allow_redirects=False) as response:
             body = bytearray()
