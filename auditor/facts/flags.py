@@ -66,9 +66,9 @@ def occurrences(args: Sequence[str], flag: str, dialect: Dialect, *, boolean: bo
     for word in words:
         if word == "--":
             break  # only positional arguments follow
-        for name, value in _flags(word, dialect):
+        for name, value, waits in _flags(word, dialect):
             if name != wanted:
-                if value is None and _takes_next_word(word, dialect):
+                if waits:
                     next(words, None)
                 continue
             read = value if value is not None else "true" if boolean else next(words, None)
@@ -83,38 +83,30 @@ def _plain(flag: str, dialect: Dialect) -> str:
     return name.replace("_", "-") if dialect.same_dashes else name
 
 
-def _flags(word: str, dialect: Dialect) -> Iterator[tuple[str, str | None]]:
-    """Yield the flags in one word as (name, value); None where the value, if there is one, is the next word."""
+def _flags(word: str, dialect: Dialect) -> Iterator[tuple[str, str | None, bool]]:
+    """Yield the flags in one word as (name, value, whether the next word is known to be its value).
+
+    The value is None where it is not in this word: of a long flag we can't tell whether it takes one.
+    """
     if word.startswith("--") or (dialect.single_dash and word.startswith("-") and len(word) > 1):
         name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
-        yield _plain(name, dialect), value if equals else None
+        yield _plain(name, dialect), value if equals else None, False
     elif word.startswith("-"):
         yield from _short_flags(word[1:], dialect)
 
 
-def _short_flags(letters: str, dialect: Dialect) -> Iterator[tuple[str, str | None]]:
+def _short_flags(letters: str, dialect: Dialect) -> Iterator[tuple[str, str | None, bool]]:
     """Yield the flags of ``-DHunix://x``: letters of booleans, then at most one that takes the rest as its value (pflag)."""
     while letters:
         name = dialect.short.get(letters[0], letters[0])
         if len(letters) > 2 and letters[1] == "=":
-            yield name, letters[2:]
+            yield name, letters[2:], False
             return
         if letters[0] not in dialect.short_booleans:
-            yield name, letters[1:] or None
+            yield name, letters[1:] or None, letters in dialect.short
             return
-        yield name, None
+        yield name, None, False
         letters = letters[1:]
-
-
-def _takes_next_word(word: str, dialect: Dialect) -> bool:
-    """Whether a word ends in a short flag that is known to have its value in the next word, as ``-l`` in ``-l debug``."""
-    return not word.startswith("--") and word[-1] in dialect.short and word[-1] not in dialect.short_booleans
-
-
-def given(args: Sequence[str], flag: str, dialect: Dialect, *, boolean: bool = False) -> bool:
-    """Return whether a flag stands on the command line at all."""
-    found = occurrences(args, flag, dialect, boolean=boolean)
-    return isinstance(found, Problem) or bool(found)
 
 
 def boolean_of(word: str) -> bool | Problem:
