@@ -17,8 +17,8 @@ from reports.error import ReportError
 from reports.text import LONGEST
 from reports.view import View, build
 
-#: Above this many distinct observations, each control shows only its share of them (and says so): about 500 pages.
-BUDGET = 12_000
+#: Above this many distinct observations, each control shows only its share of them (and says so): some 200 pages.
+BUDGET = 6_000
 
 #: How many pieces of evidence of one dangerous control stand in the chapter of dangerous failures.
 DANGER_GROUPS = 25
