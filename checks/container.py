@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,7 +13,7 @@ from checks import base, engines
 from checks.container_access import EngineSocket, SensitiveMounts
 from checks.container_identity import NoNewPrivileges, User
 from checks.container_isolation import AppArmor, Capabilities, CpuWeight, HostNamespace, SeLinux
-from checks.docker_info import judge_field
+from checks.docker_info import field_judge
 from checks.engines import EngineFacts
 from checks.expectation import Expect, Scalar
 
@@ -79,6 +80,7 @@ class Container:
         found = engines.answers(facts, "containers")
         observations = list(found.missing)
         reasons = [found.reason]
+        judge = self._judgement()
         for engine, containers in found.read:
             chosen = [c for c in containers if self._in_scope(c)]
             if not chosen:
@@ -90,19 +92,23 @@ class Container:
             elif why_not:
                 reasons.append(why_not)
             else:
-                observations.extend(self._judge(container, engine) for container in chosen)
+                for container in chosen:
+                    subject = f"container/{engines.name_of_container(container)}{engine.suffix}"
+                    if "problem" in container:
+                        problem = engines.problem_of(container)
+                        observations.append(base.error(subject, problem, source=engines.source("containers")))
+                    else:
+                        observations.append(judge(subject, container, engine))
         return engines.conclude(observations, reasons)
 
     def _in_scope(self, container: dict[str, Any]) -> bool:
         """One that could not be read may be running."""
         return self.scope == "all" or "problem" in container or container["State"].get("Running") is not False
 
-    def _judge(self, container: dict[str, Any], engine: EngineFacts) -> Observation:
-        subject = f"container/{engines.name_of_container(container)}{engine.suffix}"
-        if "problem" in container:
-            return base.error(subject, engines.problem_of(container), source=engines.source("containers"))
+    def _judgement(self) -> Callable[[str, dict[str, Any], EngineFacts], Observation]:
+        """Return the one rule's judgement, or that of the field."""
         for rule in self._rules():
-            return rule.judge(subject, container, engine)
+            return rule.judge
         assert self.expect is not None
-        path = engines.parse_path("containers", self.field)
-        return judge_field(subject, container, path, self.expect, self.default, engines.source("containers", self.field))
+        judge = field_judge("containers", self.field, self.expect, self.default)
+        return lambda subject, container, _: judge(subject, container)

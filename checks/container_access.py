@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from auditor.facts import flags
@@ -39,6 +40,7 @@ class HostMount:
         return f"{self.path} ({'rw' if self.writable else 'ro'}){volume}"
 
 
+@lru_cache(maxsize=4096)
 def plain_path(path: str) -> str:
     """Return an absolute path without detours, /var/run read as /run."""
     path = "/" + posixpath.normpath(path).lstrip("/")

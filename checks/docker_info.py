@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from auditor.facts.docker import Engine
+from auditor.facts.docker import Document, Engine
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
 from checks import base, engines
 from checks.expectation import Expect, Scalar
@@ -43,6 +44,7 @@ class DockerInfo:
         found = engines.answers(facts, self.document)
         observations = list(found.missing)
         reasons = [found.reason]
+        judge = field_judge(self.document, self.field, self.expect, self.default)
         for engine, data in found.read:
             chosen = data
             if self.network is not None:
@@ -50,25 +52,24 @@ class DockerInfo:
                 if chosen is None:
                     reasons.append("the engine has no default bridge network")
                     continue
-            observations.append(self._judge(f"daemon/dockerd{engine.suffix}", chosen))
+            observations.append(judge(f"daemon/dockerd{engine.suffix}", chosen))
         return engines.conclude(observations, reasons)
 
-    def _judge(self, subject: str, data: dict[str, Any]) -> Observation:
-        where = f"network {data.get('Name')}: {self.field}" if self.network else self.field
-        return judge_field(subject, data, engines.parse_path(self.document, self.field), self.expect, self.default,
-                           engines.source(self.document, where))  # fmt: skip
 
+def field_judge(document: Document, field: str, expect: Expect, default: Any) -> Callable[[str, dict[str, Any]], Observation]:
+    """Return the function that judges one field of a document for a subject; see `DockerInfo` for what a missing field means."""
+    path = engines.parse_path(document, field)
+    expected, source = expect.describe(), engines.source(document, field)
 
-def judge_field(subject: str, data: dict[str, Any], path: engines.Path, expect: Expect, default: Any, source: str) -> Observation:
-    """Return the observation about one field of a document; see `DockerInfo` for what a missing field means."""
-    value = engines.look_up(data, path)
-    expected = expect.describe()
-    if value is None and default is None and expect.set is None:
-        return base.error(
-            subject, Problem(Reason.ABSENT, "the engine's answer has no such field"), expected=expected, source=source
-        )
-    actual = base.show(value)
-    if value is None and default is not None:
-        value = list(default) if isinstance(default, tuple) else default
-        actual = f"{base.show(value)} (not given: default)"
-    return base.verdict(subject, expect.holds(value), expected=expected, actual=actual, source=source)
+    def judge(subject: str, data: dict[str, Any]) -> Observation:
+        value = engines.look_up(data, path)
+        if value is None and default is None and expect.set is None:
+            problem = Problem(Reason.ABSENT, "the engine's answer has no such field")
+            return base.error(subject, problem, expected=expected, source=source)
+        actual = base.show(value)
+        if value is None and default is not None:
+            value = list(default) if isinstance(default, tuple) else default
+            actual = f"{base.show(value)} (not given: default)"
+        return base.verdict(subject, expect.holds(value), expected=expected, actual=actual, source=source)
+
+    return judge

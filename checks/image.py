@@ -9,7 +9,7 @@ from auditor.facts.docker import Engine
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
 from checks import base, engines
 from checks.container_identity import declared_uid
-from checks.docker_info import judge_field
+from checks.docker_info import field_judge
 from checks.engines import EngineFacts
 from checks.expectation import Expect, Scalar
 
@@ -97,8 +97,7 @@ class Image:
         for rule in self._rules():
             return rule.judge(subject, image)
         assert self.expect is not None
-        path = engines.parse_path("images", self.field)
-        return judge_field(subject, image, path, self.expect, self.default, engines.source("images", self.field))
+        return field_judge("images", self.field, self.expect, self.default)(subject, image)
 
 
 def _used(images: list[dict[str, Any]], engine: EngineFacts) -> list[dict[str, Any]] | Problem:
