@@ -57,15 +57,16 @@ class Documents:
     def find(self, key: str, kind: Kind) -> tuple[Any, str] | Problem | None:
         """Return the deciding value of a dotted key and its source, None when no file sets it.
 
-        A mapping is merged over all files. A file that can't be read is a problem unless a later one decides.
+        A mapping is merged over all files. A file that can't be read is a problem unless a later one decides. So is null: dockerd
+        takes it for false, 0 or nothing whatever the default is, and in a drop-in of the kubelet it removes what is set before.
         """
         merged: dict[str, Any] = {}
         sources: list[str] = []
-        for index, document in reversed(list(enumerate(self.files))):
+        for document in reversed(self.files):
             value = look_up(document, key)
-            if value is None and index > 0:
-                return Problem(Reason.UNPARSABLE, f"{key} is null in {document.path}, which removes what earlier files say")
-            if isinstance(value, _Missing) or value is None:
+            if value is None:
+                return Problem(Reason.UNPARSABLE, f"{key} is null in {document.path}, which programs don't read as unset")
+            if isinstance(value, _Missing):
                 continue
             read = value if isinstance(value, Problem) else shaped(value, kind, f"{key} in {document.path}")
             if isinstance(read, Problem):
