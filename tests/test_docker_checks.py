@@ -25,7 +25,7 @@ def evidence(**documents: Any) -> Evidence:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Container(),
+        Container,
         lambda: Container(field="HostConfig.Privileged"),
         lambda: Container(expect=ON),
         lambda: Container(field="HostConfig.Privilege", expect=ON),
@@ -35,7 +35,7 @@ def evidence(**documents: Any) -> Evidence:
         lambda: Capabilities(allowed=("CAP_NET_ADMIN",)),
         lambda: SensitiveMounts(allowed=("etc/localtime",)),
         lambda: EngineSocket(sockets=("containerd.sock",)),
-        lambda: Image(),
+        Image,
         lambda: Image(user=ImageUser(), field="Config.User", expect=ON),
         lambda: DockerInfo(document="networks", field="Options", expect=ON),
         lambda: DockerInfo(document="info", field="LiveRestoreEnabled", expect=ON, network="default_bridge"),
