@@ -6,7 +6,6 @@ from typing import Any
 
 from auditor.model import Observation, Outcome, Problem, Status
 
-
 #: How many characters of one value an observation shows.
 SHOWN = 300
 
@@ -16,7 +15,7 @@ def error(subject: str, problem: Problem, *, expected: str = "", source: str = "
     return Observation(subject, Status.ERROR, expected, str(problem), source)
 
 
-def verdict(subject: str, ok: bool, *, expected: str, actual: str, source: str) -> Observation:
+def verdict(subject: str, ok: bool, *, expected: str, actual: str, source: str) -> Observation:  # noqa: FBT001 - the verdict itself
     """Return a pass or a fail about one subject."""
     return Observation(subject, Status.PASS if ok else Status.FAIL, expected, actual, source)
 

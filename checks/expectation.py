@@ -63,7 +63,7 @@ class Expect:
     def holds(self, actual: Any) -> bool:
         """Return whether ``actual`` (a JSON value, None for unset) is as expected."""
         name, wanted = self._given()[0]
-        empty = actual is None or actual == "" or actual == []
+        empty = actual is None or actual in ("", [])
         if name == "set":
             return empty is not wanted
         if actual is None:
