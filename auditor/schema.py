@@ -188,6 +188,8 @@ def _section(kind: type, titles: Mapping[type, str]) -> Iterator[str]:
     hints = typing.get_type_hints(kind)
     fields = [f for f in dataclasses.fields(kind) if f.init]
     if not fields:
+        yield "It has no keys: `{}`."
+        yield ""
         return
     yield "| Key | Value | Default |"
     yield "| --- | --- | --- |"

@@ -1,0 +1,126 @@
+"""The built wheel, in an environment that holds nothing else: complete, and able to audit."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import auditor
+
+ROOT = Path(__file__).parent.parent
+PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
+LOCKED = ("install", "--require-hashes", "--no-deps", "--no-compile")
+
+pytestmark = pytest.mark.slow
+
+
+def environment(folder: Path) -> Path:
+    """Make an empty virtual environment and return its Python."""
+    venv.create(folder, with_pip=True, clear=True)
+    return folder / "bin" / "python"
+
+
+def run(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
+    """Run a program as somebody would who has just logged in: no PYTHONPATH, a home folder of its own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "XDG_", "COV", "PYTEST"))}
+    result = subprocess.run(
+        arguments,
+        cwd=cwd,
+        env={**kept, "HOME": os.environ["HOME"], "XDG_STATE_HOME": str(cwd / "state")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert result.returncode == code, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it from a copy, with the builder that the lock file names and nothing fetched besides."""
+    folder = tmp_path_factory.mktemp("build")
+    python = environment(folder / "venv")
+    run(python, *PIP, *LOCKED, "-r", ROOT / "requirements-build.lock", cwd=folder)
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "auditor", "benchmarks", "checks", "reports", "tests"):
+        subprocess.run(["cp", "-r", ROOT / name, source / name], check=True)
+    run(python, *PIP, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder / "dist", source, cwd=folder)
+    (built,) = (folder / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install it, with what the lock file names, where nothing else is; return the folder of its programs."""
+    folder = tmp_path_factory.mktemp("installed")
+    python = environment(folder / "venv")
+    run(python, *PIP, *LOCKED, "-r", ROOT / "requirements.lock", cwd=folder)
+    run(python, *PIP, "install", "--no-index", "--no-deps", wheel, cwd=folder)
+    run(python, *PIP, "check", cwd=folder)
+    return python.parent
+
+
+def test_wheel_holds_the_code_and_all_its_data(wheel: Path) -> None:
+    assert wheel.name == f"cis_auditor-{auditor.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = {n for n in archive.namelist() if ".dist-info/" not in n}
+        assert any(n.endswith(".dist-info/licenses/LICENSE") for n in archive.namelist())
+    rooms = ("auditor", "benchmarks", "checks", "reports")
+    there = {str(p.relative_to(ROOT)) for r in rooms for p in (ROOT / r).rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert names == there
+    for wanted in (
+        "benchmarks/docker/",
+        "benchmarks/kubernetes/",
+        "reports/templates/",
+        "reports/assets/",
+        "auditor/demo/",
+        "auditor/py.typed",
+    ):
+        assert any(n.startswith(wanted) for n in names), wanted
+
+
+def test_installed_wheel_audits(installed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    printed = run(installed / "auditor", "audit", "--demo", "-o", out, cwd=tmp_path)
+    assert {"report.html", "report.pdf", "results.json"} <= {p.name for p in out.iterdir()}
+    assert str(out / "report.html") in printed
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert "<html" in (out / "report.html").read_text()[:500]
+    results = json.loads((out / "results.json").read_text())
+    assert results["run"]["auditor_version"] == auditor.__version__
+    assert {t["kind"] for t in results["targets"]} == {"docker-host", "node", "cluster"}
+    assert {f["status"] for f in results["findings"]} >= {"pass", "fail"}
+    assert results["run"]["id"][:8] in run(installed / "auditor", "history", cwd=tmp_path)
+
+
+def test_installed_wheel_judges_evidence_as_the_source_does(installed: Path, tmp_path: Path) -> None:
+    run(
+        installed / "auditor",
+        "evaluate",
+        ROOT / "auditor" / "demo",
+        "-o",
+        tmp_path / "wheel",
+        "--format",
+        "json",
+        "--quiet",
+        cwd=tmp_path,
+    )
+    run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); from auditor.cli import main; main()", "evaluate",
+        ROOT / "auditor" / "demo", "-o", tmp_path / "source", "--format", "json", "--quiet", cwd=tmp_path)  # fmt: skip
+    one, other = (json.loads((tmp_path / n / "results.json").read_text()) for n in ("wheel", "source"))
+    for key in ("findings", "scores", "benchmarks"):
+        assert one[key] == other[key]
+
+
+def test_installed_command_line(installed: Path, tmp_path: Path) -> None:
+    assert auditor.__version__ in run(installed / "auditor", "--version", cwd=tmp_path)
+    assert "cis-docker" in run(installed / "auditor", "benchmarks", "list", cwd=tmp_path)
+    assert "Usage:" in run(installed / "python", "-m", "auditor", "--help", cwd=tmp_path)
+    assert "Traceback" not in run(installed / "auditor", "audit", "-i", "none.yaml", cwd=tmp_path, code=2)
