@@ -40,7 +40,7 @@ def columns(view: View) -> dict[str, Any]:
     observations: dict[str, list[int]] = {"subject": [], "status": [], "expected": [], "actual": [], "source": []}
     findings: dict[str, list[int]] = {"target": [], "control": [], "evidence": []}
     o_subject, o_status, o_expected, o_actual, o_source = observations.values()
-    controls = []
+    controls: list[list[int]] = []
     for b, benchmark in enumerate(view.benchmarks):
         for control in benchmark.controls:
             c, i = len(controls), control.info

@@ -35,13 +35,13 @@ class ClusterSpec(Protocol):
     """How to reach a cluster. ``timeout`` is seconds for one page; no kubeconfig and not in the cluster: the usual default."""
 
     @property
-    def kubeconfig(self) -> str | None: ...  # noqa: D102
+    def kubeconfig(self) -> str | Path | None: ...  # noqa: D102
     @property
     def context(self) -> str | None: ...  # noqa: D102
     @property
     def in_cluster(self) -> bool: ...  # noqa: D102
     @property
-    def timeout(self) -> int: ...  # noqa: D102
+    def timeout(self) -> float: ...  # noqa: D102
 
 
 class _Unanswered(Exception):  # noqa: N818 - not an error by itself: it says why there is no answer
