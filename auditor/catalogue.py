@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -73,6 +73,7 @@ class Library:
     definitions: dict[str, tuple[str, yaml.Node]]
     contents: dict[tuple[str, str], tuple[str, yaml.Node]]
     digest: str
+    tailored: Mapping[str, yaml.Node] = field(default_factory=dict)  # a control's key -> the user's own parameter values
 
     def names(self) -> dict[str, list[str]]:
         """Return the benchmarks' names and versions, oldest first."""
@@ -119,20 +120,20 @@ class Library:
                 mistakes.append(Mistake(file, line, column, f"there is no control {entry.control!r}{hint}"))
                 continue
             where, definition_node = self.definitions[entry.control]
-            override = _child(entry_node, "parameters")
+            overrides = (_child(entry_node, "parameters"), self.tailored.get(entry.control))
             try:
-                definition = decode_definition(where, definition_node, self.types, override)
+                definition = decode_definition(where, definition_node, self.types, *(o for o in overrides if o is not None))
             except InputError as error:
                 mistakes.extend(error.mistakes)
                 continue
-            controls.append(_control(definition, entry))
+            controls.append(_control(definition, entry, entry.control in self.tailored))
         return controls, mistakes
 
 
-def _control(d: Definition, e: Entry) -> Control:
+def _control(d: Definition, e: Entry, tailored: bool) -> Control:  # noqa: FBT001
     section = e.id.rpartition(".")[0]
     return Control(e.id, d.key, d.title, e.level, e.assessment, d.severity, d.target, d.rationale, d.remediation, d.check,
-                   d.applies_when, section)  # fmt: skip
+                   d.applies_when, section, d.parameters, tailored)  # fmt: skip
 
 
 def _version_key(version: str) -> tuple[int, ...]:
@@ -165,20 +166,31 @@ def check_decoder(types: CheckTypes) -> Any:
     return decode
 
 
-def decode_definition(file: str, node: yaml.Node, types: CheckTypes, override: yaml.Node | None = None) -> Definition:
-    """Decode one control; ``override`` holds a version's own parameter values. Raises `InputError`."""
+def decode_definition(file: str, node: yaml.Node, types: CheckTypes, *overrides: yaml.Node) -> Definition:
+    """Decode one control; ``overrides`` hold a version's and then a user's own parameter values. Raises `InputError`.
+
+    The definition's ``parameters`` are those in force.
+    """
     decoder = Decoder(file, {Check: check_decoder(types)})
     defaults = {k: v for k, (_, v) in decoder.items(p).items()} if (p := _child(node, "parameters")) else {}
-    overrides = {k: v for k, (_, v) in decoder.items(override).items()} if override is not None else {}
-    for name in overrides.keys() - defaults.keys():
-        decoder.fail(overrides[name], f"the control has no parameter {name!r}{did_you_mean(name, defaults)}")
-    decoder.parameters = {**defaults, **overrides}
+    own = {k: v for override in overrides for k, (_, v) in decoder.items(override).items()}
+    for name in own.keys() - defaults.keys():
+        decoder.fail(own[name], f"the control has no parameter {name!r}{did_you_mean(name, defaults)}")
+    decoder.parameters = {**defaults, **own}
     definition = decoder.decode(node, Definition)
     for name in defaults.keys() - decoder.used_parameters:
         decoder.fail(defaults[name], f"the parameter {name!r} is used nowhere in this control")
+    values = {name: _json(decoder.decode(value, Any)) for name, value in decoder.parameters.items()}
     decoder.finish()
     assert isinstance(definition, Definition)
-    return definition
+    return replace(definition, parameters=values)
+
+
+def _json(value: Any) -> Any:
+    """Return a decoded value as a results document would give it back: lists, not tuples."""
+    if isinstance(value, dict):
+        return {k: _json(v) for k, v in value.items()}
+    return [_json(v) for v in value] if isinstance(value, tuple) else value
 
 
 def parse(files: list[tuple[str, str]], types: CheckTypes) -> Library:

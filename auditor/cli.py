@@ -42,6 +42,7 @@ selecting = _options(
     ),
     click.option("--level", type=click.IntRange(1, 2), default=2, show_default=True, help="Judge controls up to this level."),
     click.option("--only", multiple=True, metavar="CONTROL", help="Judge only this control, by number or key (repeatable)."),
+    click.option("--tailoring", type=click.Path(dir_okay=False, path_type=Path), help="A file with the site's own policy inputs."),
 )
 gating = _options(
     click.option("--fail-on", type=click.Choice(_SEVERITIES), help="Exit 1 on a failure of this severity or worse."),
@@ -254,13 +255,21 @@ def _prepared(options: dict[str, Any]) -> tuple[Library, Selection, Gates]:
 
     selection = Selection(options["benchmarks"], options["level"], options["only"])
     fail_on = Severity(options["fail_on"]) if options.get("fail_on") else None
-    return _library(), selection, Gates(fail_on, options.get("min_score"), options.get("min_coverage"))
+    library = _library()
+    if options["tailoring"] is not None:
+        from auditor import tailoring
+
+        tailored = tailoring.load(options["tailoring"])
+        library = tailored.apply(library)
+        options["tailored"] = {"file": tailored.name, "sha256": tailored.sha256}
+    return library, selection, Gates(fail_on, options.get("min_score"), options.get("min_coverage"))
 
 
 def _selected(options: dict[str, Any]) -> dict[str, object]:
     """Return what narrowed the run, as the results document has it."""
-    return {"benchmarks": list(options["benchmarks"]), "level": options["level"], "only": list(options["only"]),
-            "limit": list(options.get("limit") or ())}  # fmt: skip
+    narrowed = {"benchmarks": list(options["benchmarks"]), "level": options["level"], "only": list(options["only"]),
+                "limit": list(options.get("limit") or ())}  # fmt: skip
+    return narrowed | ({"tailoring": options["tailored"]} if "tailored" in options else {})
 
 
 def _inventory(path: Path | None) -> Inventory:

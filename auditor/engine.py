@@ -39,7 +39,8 @@ def _finding(benchmark: Benchmark, control: Control, evidence: Evidence) -> Find
     order = {s: i for i, s in enumerate((Status.FAIL, Status.ERROR, Status.MANUAL, Status.PASS, Status.NOT_APPLICABLE))}
     observations = tuple(sorted(outcome.observations, key=lambda o: (order[o.status], o.subject)))
     return Finding(evidence.target.name, benchmark.name, benchmark.version, control.id, control.key, control.title, control.level,
-                   control.assessment, control.severity, status, outcome.reason, observations)  # fmt: skip
+                   control.assessment, control.severity, status, outcome.reason, observations, control.parameters,
+                   control.tailored)  # fmt: skip
 
 
 def _outcome(control: Control, evidence: Evidence) -> Outcome:

@@ -202,6 +202,8 @@ class Control:
     check: Check
     applies_when: Check | None = None
     section: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # the policy inputs in force, by name
+    tailored: bool = False  # whether a user's own values are among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,8 @@ class Finding:
     status: Status
     reason: str = ""
     observations: tuple[Observation, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # the policy inputs that the verdict rests on
+    tailored: bool = False  # whether they are a user's own and not the control's defaults
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
             {"subject": o.subject, "status": o.status.value, "expected": o.expected, "actual": o.actual, "source": o.source}
             for o in finding.observations
         ],
-        "waiver": None, "attestation": None,
+        "parameters": dict(finding.parameters), "tailored": finding.tailored, "waiver": None, "attestation": None,
     }  # fmt: skip
 
 
