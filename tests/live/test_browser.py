@@ -1,0 +1,264 @@
+"""The HTML report in a real browser: no request, no error, usable by keyboard, without script, in the dark, on a phone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reports import as_html
+from tests.support import sample_run
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.live, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync"]  # fmt: skip
+RUNS = {"small": sample_run.small, "hostile": sample_run.hostile, "fleet": lambda: sample_run.large(60, 40),
+        "empty": lambda: sample_run.run_of_parts([], [], ())}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, str]:
+    folder: Path = tmp_path_factory.mktemp("reports")
+    for name, run in RUNS.items():
+        (folder / f"{name}.html").write_bytes(as_html.render(run()))
+    return {name: f"file://{folder}/{name}.html" for name in RUNS}
+
+
+@pytest.fixture
+def visit(browser, files):
+    """Open a report; at the end, fail on any request, console message, error or dialog that it made."""
+    contexts, seen = [], []
+
+    def open_(name="small", place="", **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: seen.append(f"console: {m.text}"))
+        page.on("pageerror", lambda e: seen.append(f"error: {e}"))
+        page.on("dialog", lambda d: (seen.append(f"dialog: {d.message}"), d.dismiss()))
+        page.on("request", lambda r: r.url.split("#")[0] == files[name] or r.url.startswith("data:image/svg") or seen.append(f"request: {r.url}"))
+        page.on("popup", lambda p: seen.append(f"popup: {p.url}"))
+        page.goto(files[name] + place)
+        if options.get("java_script_enabled", True):
+            page.wait_for_selector("html[data-ready=yes]")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert seen == []
+
+
+def rows(page) -> list[str]:
+    return [" ".join(r.inner_text().split()) for r in page.locator("#table tbody tr").all()]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_opens_in_silence(visit, name):
+    page = visit(name)
+    assert page.locator("h1").inner_text() == "Configuration audit"
+    for details in page.locator("details").all()[:60]:
+        details.evaluate("d => { d.open = true }")
+    page.wait_for_timeout(100)
+
+
+def test_hostile_evidence_does_nothing(visit):
+    page = visit("hostile")
+    assert page.evaluate("typeof window.pwned") == "undefined"
+    for number in range(6):
+        page.locator("#table tbody tr a").nth(number * 7).click()
+        page.locator("#detail h2").wait_for()
+        page.keyboard.press("Escape")
+    assert page.locator("#detail script, #detail img, #table script, main script, main img").count() == 0
+    page.locator("#q").fill("<script>window")
+    playwright.expect(page.locator("#found")).to_contain_text(" of ")
+    assert len(rows(page)) > 0
+    assert page.title().startswith("Audit report")
+
+
+def test_worst_first(visit):
+    listed = rows(visit())
+    assert len(listed) == 22
+    assert listed[0].startswith("Fail Critical 2.7")
+    assert listed[-1].startswith("N/A")
+
+
+def test_search_counts_and_lives_in_the_address(visit):
+    page = visit()
+    page.locator("#q").fill("sys_admin web-1")
+    playwright.expect(page.locator("#found")).to_have_text("1 of 22 findings")
+    assert rows(page)[0].startswith("Fail High 5.3")
+    assert "q=sys_admin+web-1" in page.url
+    page.locator("#q").fill("no such thing anywhere")
+    playwright.expect(page.locator("#found")).to_have_text("0 of 22 findings")
+
+
+def test_filters_live_in_the_address(visit):
+    page = visit()
+    page.locator("#filter").get_by_label("Error").check()
+    page.locator("#filter").get_by_label("Critical").check()
+    assert page.url.endswith("#status=error&severity=critical")
+    assert [r.split(" The")[0] for r in rows(page)] == ["Error Critical 4.2.1"]
+    page.get_by_role("button", name="Clear filters").click()
+    page.locator("#target").select_option("prod")
+    assert page.locator("#found").inner_text() == "5 of 22 findings"
+    page.locator("#benchmark").select_option("cis-docker@1.6.0")
+    assert page.locator("#found").inner_text() == "0 of 22 findings"
+
+
+def test_an_address_brings_the_same_view_back(visit):
+    page = visit(place="#status=fail&benchmark=cis-docker%401.6.0&sort=-control")
+    assert page.locator("#filter").get_by_label("Fail").is_checked()
+    assert [r.split()[2] for r in rows(page)] == ["5.10", "5.4", "5.3", "2.7", "2.2", "1.1.3"]
+    assert page.locator("th[aria-sort=descending]").inner_text().strip().startswith("Control")
+
+
+def test_sorting_turns_and_returns(visit):
+    page = visit()
+    button = page.get_by_role("button", name="Target")
+    targets = lambda: [r.locator("td").nth(3).inner_text() for r in page.locator("#table tbody tr").all()]  # noqa: E731
+    button.click()
+    assert targets() == sorted(targets())
+    button.click()
+    assert targets() == sorted(targets(), reverse=True)
+    button.click()
+    assert "sort" not in page.url
+
+
+def test_pages(visit):
+    page = visit("fleet")
+    assert page.locator("#page").inner_text() == "Page 1 of 48"
+    page.get_by_role("button", name="Next", exact=True).click()
+    assert page.locator("#page").inner_text() == "Page 2 of 48"
+    assert "page=2" in page.url
+    assert len(rows(page)) == 50
+
+
+def test_a_deep_link_opens_its_finding(visit):
+    page = visit(place="#finding=cis-docker%401.6.0%3A5.4%3Aweb-1")
+    dialog = page.get_by_role("dialog", name="5.4 No container runs privileged")
+    text = dialog.inner_text()
+    for words in ("web-1", "container/agent", "HostConfig.Privileged", "2026-03-14T05:00:07Z", "without --privileged", "SHA-256"):
+        assert words in text
+    dialog.get_by_role("button", name="Close").click()
+    assert not page.locator("#detail").is_visible()
+    assert "finding=" not in page.url
+    lost = visit(place="#finding=nothing%20here")
+    assert "No such finding" in lost.locator("#detail").inner_text()
+
+
+def test_a_link_to_a_control_opens_it(visit):
+    page = visit()
+    page.get_by_role("link", name="5.2.2 No pod runs a privileged container").first.click()
+    assert page.locator("[id='c-cis-kubernetes-1.12.0-5.2.2'] details").get_attribute("open") is not None
+
+
+def test_more_findings_of_a_control_lead_to_the_table(visit):
+    page = visit("fleet")
+    page.get_by_role("link", name="all of them in the table of findings").first.click()
+    playwright.expect(page.locator("#found")).to_contain_text(" of ")
+    assert "control=" in page.url
+    assert {r.split()[2] for r in rows(page)} == {page.locator("#control").input_value().split(":")[1]}
+
+
+def test_works_by_keyboard_alone(visit):
+    page = visit()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the report"
+    page.locator("#q").focus()
+    page.keyboard.type("privileged agent")
+    playwright.expect(page.locator("#found")).to_have_text("1 of 22 findings")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('#table tbody') !== null"):
+            break
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for()
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Close"
+    page.keyboard.press("Escape")
+    page.locator("#detail").wait_for(state="hidden")
+    assert "finding=" not in page.url
+
+
+def test_copies_the_remediation(visit):
+    page = visit(place="#finding=cis-docker%401.6.0%3A3.5%3Aweb-1", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("dialog").get_by_role("button", name="Copy", exact=True).click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "chown root:root /etc/docker"
+
+
+def test_light_and_dark(visit):
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark, light = visit(color_scheme="dark"), visit(color_scheme="light")
+    assert dark.evaluate(background) == "rgb(20, 22, 26)"
+    assert light.evaluate(background) == "rgb(246, 246, 244)"
+    button = light.get_by_role("button", name="Theme")
+    button.click()
+    button.click()
+    assert button.inner_text() == "Theme: dark"
+    assert light.evaluate(background) == "rgb(20, 22, 26)"
+    light.reload()
+    light.wait_for_selector("html[data-ready=yes]")
+    assert light.evaluate(background) == "rgb(20, 22, 26)"
+
+
+def test_works_without_script(visit):
+    page = visit(java_script_enabled=False)
+    assert not page.locator("#explorer").is_visible()
+    assert page.locator("#findings").inner_text().count("need JavaScript") == 1
+    row = page.locator("[id='c-cis-docker-1.6.0-5.10']")
+    row.locator("summary").click()
+    for words in ("Start the container with --memory", "container/agent", "not set", "268435456", "HostConfig.Memory"):
+        assert words in row.inner_text()
+    assert page.get_by_text("6 targets asked = 3 audited").is_visible()
+    assert page.get_by_role("button").count() == 0
+
+
+def test_fits_a_phone(visit):
+    for name in ("small", "hostile"):
+        page = visit(name, viewport={"width": 360, "height": 740})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_prints_with_everything_open(visit, tmp_path):
+    page = visit()
+    page.emulate_media(media="print")
+    assert not page.locator("#explorer").is_visible()
+    pypdf = pytest.importorskip("pypdf")
+    page.pdf(path=tmp_path / "print.pdf", format="A4")
+    text = "".join("".join(p.extract_text() for p in pypdf.PdfReader(tmp_path / "print.pdf").pages).split())
+    assert "Startthecontainerwith--memory" in text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "place"), [("small", ""), ("small", "#finding=cis-docker%401.6.0%3A5.4%3Aweb-1"), ("fleet", "#status=fail&page=2"),
+                                             ("hostile", "")])  # fmt: skip
+def test_accessibility_has_no_violation(visit, name, place, scheme):
+    axe = pytest.importorskip("axe_core_python")
+    page = visit(name, place, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((d, i) => { if (i < 40) d.open = true })")
+    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert [(v["id"], v["help"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found["violations"]] == []
+
+
+def test_a_thousand_targets_are_ready_soon(visit, browser, tmp_path):
+    """117,000 findings: ready in seconds even on a busy machine; what it takes on an idle one is in tests/performance."""
+    path = tmp_path / "large.html"
+    path.write_bytes(as_html.render(sample_run.large()))
+    page = browser.new_page()
+    page.goto(f"file://{path}")
+    page.wait_for_selector("html[data-ready=yes]", timeout=15_000)
+    spent = page.evaluate("(() => { const t = performance.now(); location.hash = '#q=front'; return performance.now() - t })()")
+    playwright.expect(page.locator("#found")).to_contain_text("of 115,830")
+    assert spent < 2000
+    page.close()
