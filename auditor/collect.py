@@ -53,9 +53,10 @@ class Collector:
                 for future in done:
                     yield future.result()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
             if self._ssh is not None:
-                self._ssh.connections.close()
+                self._ssh.connections.close()  # an interrupted audit doesn't wait for hosts that hang
+            pool.shutdown(wait=True)
 
     def _collect(self, spec: Spec, started: Callable[[Spec], None]) -> Evidence:
         started(spec)
@@ -83,16 +84,16 @@ class Collector:
 
     def _host(self, spec: HostSpec) -> dict[str, Any]:
         marker = secrets.token_hex(16)
-        script, ordered = compose(self.host_facts | {System(), Processes()}, marker)
-        command = bootstrap(spec.ssh.become)
         timeout = spec.ssh.timeout
+        script, ordered = compose(self.host_facts | {System(), Processes()}, marker, timeout)
+        command = bootstrap(spec.ssh.become)
         if spec.transport == "local":
             answer = local.run(command, script, timeout)
         else:
             answer = self._ssh.connections.run(self._ssh.hops.login(spec), command, script, timeout)
         records = answers.split(answer.stdout, answer.stderr, marker, answer.lost)
         if not records.records:
-            raise TargetError(answer.lost or _silent(records.preamble))
+            raise TargetError(answer.lost or _silent(records, answer.stdout))
         return answers.facts_of(records, ordered)
 
 
@@ -106,8 +107,10 @@ class _Ssh:
         self.connections = Connections()
 
 
-def _silent(said: str) -> Problem:
-    words = " ".join(said.split())[:300]
+def _silent(records: answers.Answers, stdout: bytes) -> Problem:
+    """What a login says in place of the script's answers (an account that is closed, a forced command) tells what is wrong."""
+    said = f"{records.preamble} {stdout[:1000].decode('utf-8', 'replace')}"
+    words = " ".join("".join(c if c.isprintable() else " " for c in said).split())[:300]
     return Problem(Reason.UNPARSABLE, f"the host's shell did not run the audit script{': ' + words if words else ''}")
 
 

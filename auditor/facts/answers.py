@@ -299,7 +299,7 @@ def _files(answers: Answers, index: int, stats: tuple[dict[str, dict[str, Any]],
         if letter == "S":
             searched.append(shown)
         elif letter == "D":
-            files.append(_problem_at(shown, Problem(Reason.DENIED, "may not be listed by this account")))
+            files.append(_problem_at(shown, Problem(Reason.DENIED, "may not be listed or read by this account")))
         elif real in known:
             masked = fact.unit and known[real]["type"].startswith("character")  # systemctl mask: a link to /dev/null
             if not masked:

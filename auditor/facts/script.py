@@ -48,7 +48,10 @@ have() { command -v "$1" >/dev/null 2>&1; }
 b() { printf '\n%s %s\n' "$M" "$*"; printf '\n%s %s\n' "$M" "$*" >&2; }
 # By its path: a shell that runs busybox's timeout in itself hands its watcher every open pipe, and then waits a second for it.
 limiter=timeout; [ ! -x /usr/bin/timeout ] || limiter=/usr/bin/timeout
-if $limiter 5 true 2>/dev/null; then t() { $limiter "$T" "$@"; }; else t() { "$@"; }; fi
+# left: n = the seconds that a command may take; none are left when the answers must be on their way
+read -r up rest </proc/uptime; end=$((${up%%.*} + seconds))
+left() { read -r up rest </proc/uptime; n=$((end - ${up%%.*})); [ "$n" -lt "$T" ] || n=$T; [ "$n" -gt 0 ]; }
+if $limiter 5 true 2>/dev/null; then t() { left || return 124; $limiter "$n" "$@"; }; else t() { left || return 124; "$@"; }; fi
 # flag ARGS NAME [OTHER SPELLING]: v = value of its last occurrence
 flag() {
   v= s=
@@ -205,7 +208,9 @@ static_pod() { # INDEX COMPONENT
     looked "$1" "$d"
     [ -d "$d" ] && { [ ! -r "$d" ] || [ ! -x "$d" ]; } && { closed "$1" "$d"; continue; }
     pattern="^[[:space:]\"]*(- )?\"?(name|component)\"?[[:space:]]*:[[:space:]]*\"?$2\"?,?[[:space:]]*\$"
-    listed=$(t grep -lE "$pattern" "$d"/*)  # not within the here-document: busybox's timeout would keep that open for a second
+    # Not within the here-document: busybox's timeout would keep that open for a second.
+    listed=$(set --; for file in "$d"/*; do [ ! -f "$file" ] || set -- "$@" "$file"; done; [ $# -eq 0 ] || t grep -lE "$pattern" "$@")
+    [ $? -le 1 ] || closed "$1" "$d"  # a manifest that could not be read may be the one
     while IFS= read -r file; do [ -z "$file" ] || add "$1" "$file" "$file"; done <<EOL
 $listed
 EOL
@@ -288,7 +293,9 @@ EOF
   [ -n "$socket" ] || { echo tcp-only; return; }
   [ -w "$socket" ] || { if [ -e "$socket" ]; then echo no-access; else echo no-socket; fi; return; }
   curl=; if have curl; then curl=1; elif ! have docker; then echo no-client; return; fi
+  late=
   for doc in $documents; do
+    [ -z "$late" ] || { b doc $doc 0; b rc 124; continue; }  # an engine that let one question wait is not asked another
     case $doc in
       info|version|networks|volumes)
         b doc $doc
@@ -299,7 +306,7 @@ EOF
         elif ids=$(cli volume ls -q) && [ -n "$ids" ]; then cli volume inspect $ids
         else echo '[]'
         fi
-        b rc $? ;;
+        code=$?; b rc $code ;;
       containers)
         if [ -n "$curl" ]; then l=$(get "$url/containers/json?all=1"); else l=$(cli ps -aq --no-trunc); fi
         code=$?
@@ -319,6 +326,7 @@ EOF
         [ $# -eq 0 ] || inspect images "$@"
         b rc 0 ;;
     esac
+    case $code in 28|124) late=1 ;; esac
   done
 }
 pids dockerd
@@ -333,10 +341,11 @@ class UnsafeQuestionError(ValueError):
     """A question names a file that a benchmark may not ask for."""
 
 
-def compose(facts: Iterable[Fact], marker: str) -> tuple[bytes, list[Fact]]:
+def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[bytes, list[Fact]]:
     """Return the script for some facts and the facts in the order of the indices in its records.
 
-    ``marker`` is a fresh random word of hexadecimal digits. Facts that no host answers (objects of a cluster) are left out.
+    ``marker`` is a fresh random word of hexadecimal digits. ``timeout`` is how many seconds the transport waits for all answers:
+    the script starts no command after four fifths of them, so that what it learnt until then arrives. Facts that no host answers (objects of a cluster) are left out.
     Raises `UnsafeQuestionError` for a configuration file outside those that may be read.
     """
     ordered = sorted(facts, key=lambda f: f.key)
@@ -344,7 +353,8 @@ def compose(facts: Iterable[Fact], marker: str) -> tuple[bytes, list[Fact]]:
     configs = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Config)]
     files = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Files)]
     q = shlex.quote
-    lines = ["{ {", f"M={q(marker)} T={COMMAND_SECONDS} limit={CONTENT_LIMIT + 1} become=${{1:-none}}", _PRELUDE]
+    numbers = f"T={COMMAND_SECONDS} seconds={max(1, int(timeout * 4 / 5))} limit={CONTENT_LIMIT + 1}"
+    lines = ["{ {", f"M={q(marker)} {numbers} become=${{1:-none}}", _PRELUDE]
     lines += [f"programs={q('(^|/)(' + '|'.join(PROGRAMS) + ')')}", f"environment={q('^(' + '|'.join(ENVIRONMENT) + ')=')}"]
     lines += [f"known() {{ case $1 in {'|'.join(PROGRAMS)}) return 0 ;; esac; return 1; }}"]
     lines.append(_PROCESSES)

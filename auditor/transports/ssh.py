@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import logging
 import os
 import re
 import socket
@@ -120,14 +121,17 @@ class Connections:
     """SSH connections of one audit. Connections to jump hosts are shared; close them all with `close`."""
 
     def __init__(self) -> None:
+        # What goes wrong is raised and reported; without a handler Python would print paramiko's tracebacks as well.
+        logging.getLogger("paramiko").addHandler(logging.NullHandler())
         self._jumps: dict[tuple[Login, ...], paramiko.SSHClient] = {}
+        self._talking: set[paramiko.SSHClient] = set()
         self._lock = threading.Lock()
         self._locks: dict[tuple[Login, ...], threading.Lock] = {}
         self._known: dict[tuple[str, ...], Any] = {}
 
     def close(self) -> None:
-        """Close the connections to jump hosts."""
-        for client in self._jumps.values():
+        """Close the connections to jump hosts, and those in use when the audit is given up."""
+        for client in (*self._talking, *self._jumps.values()):
             client.close()
         self._jumps.clear()
 
@@ -138,9 +142,11 @@ class Connections:
         """
         with _explained(login):
             client = self._connect(login, self._way(login.jump))
+            self._talking.add(client)
             try:
                 return _converse(client, command, script, timeout)
             finally:
+                self._talking.discard(client)
                 client.close()
 
     def _way(self, jump: tuple[Login, ...]) -> paramiko.SSHClient | None:
@@ -261,9 +267,12 @@ def _explained(login: Login, what: str = "") -> Iterator[None]:
         causes = {getattr(e, "strerror", None) or str(e) for e in error.errors.values()}
         raise TargetError(Problem(Reason.UNREACHABLE, f"{at}: {', '.join(sorted(causes))}")) from None
     except (TimeoutError, paramiko.ssh_exception.ChannelException, paramiko.SSHException, EOFError) as error:
-        slow = isinstance(error, TimeoutError) or "timeout" in str(error).lower() or "banner" in str(error).lower()
+        said = _short(error)
+        if "No existing session" in said:  # paramiko's words for a server that took the connection and did not speak in time
+            said = "no SSH server answered in time"
+        slow = isinstance(error, TimeoutError) or any(word in said.lower() for word in ("timeout", "banner", "in time"))
         reason = Reason.TIMEOUT if slow else Reason.UNREACHABLE
-        raise TargetError(Problem(reason, f"{at}: {_short(error) or 'no answer in time'}")) from None
+        raise TargetError(Problem(reason, f"{at}: {said or 'no answer in time'}")) from None
     except socket.gaierror as error:
         raise TargetError(Problem(Reason.UNREACHABLE, f"{at}: the name can't be resolved ({error.strerror})")) from None
     except OSError as error:
