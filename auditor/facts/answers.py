@@ -433,7 +433,7 @@ def _engine_document(name: Any, record: Record, tail: list[Record]) -> Any:
     if name == "containers":
         for element in elements:
             _add_proc(element, procs)
-    return sorted(elements, key=lambda element: (str(element.get("Name", "")), str(element["Id"])))
+    return sorted(elements, key=lambda element: ("problem" in element, str(element.get("Name", "")), str(element["Id"])))
 
 
 def _single(name: Any, bodies: list[tuple[bytes, Record | None]], record: Record) -> Any:
