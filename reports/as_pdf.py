@@ -83,7 +83,7 @@ def render(run: AuditRun, limits: Limits | None = None) -> bytes:
     # -P keeps the working folder out of the child's import path: whatever lies there is not ours.
     command = [sys.executable, "-P", str(_CHILD), str(limits.memory), str(limits.cpu), identifier]
     try:
-        done = subprocess.run(command, input=html, capture_output=True, timeout=limits.clock, env=environ, check=False)
+        done = subprocess.run(command, input=html, capture_output=True, timeout=limits.clock, env=environ, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
         raise ReportError(f"the PDF was not laid out within {limits.clock} s; the other formats hold the same findings") from None
     except OSError as error:

@@ -28,7 +28,7 @@ def clip(value: str, limit: int = text.LONGEST) -> str:
 
 def _clip(value: str, limit: int = text.LONGEST) -> Any:
     """The filter: marked as done, so that the note isn't taken for more text to cut."""
-    from markupsafe import escape
+    from markupsafe import escape  # comes with Jinja2
 
     assert not hasattr(value, "__html__"), "markup can't be cut"
     return escape(clip(value, limit))
@@ -61,7 +61,7 @@ def _tally(counts: Counts) -> list[tuple[Status, int]]:
 @cache
 def environment() -> Environment:
     """Return the engine with its filters; templates come from the package alone."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # heavy: only when a report is written
 
     made = Environment(
         loader=PackageLoader("reports", "templates"), autoescape=True, undefined=StrictUndefined, finalize=_finalize,

@@ -31,11 +31,11 @@ def limit(memory: int, cpu: int) -> None:
 
 def render(html: str, identifier: bytes) -> bytes:
     """Return the PDF of a page. Raises what WeasyPrint raises; a page that asks for anything but packaged assets is refused."""
-    import weasyprint
+    import weasyprint  # the limits stand first
     from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse
 
     class Packaged(URLFetcher):  # type: ignore[misc]
-        def fetch(self, url: str, headers: Any = None) -> Any:
+        def fetch(self, url: str, headers: Any = None) -> Any:  # noqa: ARG002 - the library's signature
             kind = ALLOWED.get(url)
             if kind is None:
                 raise FatalURLFetchingError(f"the page asks for {url[:200]!r}, which is no packaged asset")
@@ -53,7 +53,7 @@ def main() -> int:
     limit(int(memory), int(cpu))
     gc.set_threshold(200_000, 20, 100)  # layout makes many objects and few cycles: collecting often costs a tenth of the time
     try:
-        import weasyprint
+        import weasyprint  # noqa: F401
     except (ImportError, OSError) as error:
         print(f"WeasyPrint can't be loaded ({' '.join(str(error).split())[:300]}); it needs the system library Pango", file=sys.stderr)
         return 3
@@ -62,7 +62,7 @@ def main() -> int:
     except MemoryError:
         print(f"more than {int(memory) >> 20} MiB of memory would be needed", file=sys.stderr)
         return 3
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - the parent gets one line, whatever it was
         print(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", file=sys.stderr)
         return 3
     sys.stdout.buffer.write(pdf)
