@@ -22,7 +22,8 @@ def _hash(content: str) -> str:
 def policy(script: str, style: str) -> str:
     """Return the content security policy: this one script, this one style, nothing from anywhere, no text ever parsed as markup."""
     return (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     )
 

@@ -65,7 +65,9 @@ def columns(view: View) -> dict[str, Any]:
         "statuses": [s.value for s in STATUS_ORDER],
         "severities": [s.value for s in SEVERITY_ORDER],
         "benchmarks": [clip(f"{b.info.name}@{b.info.version}") for b in view.benchmarks],
-        "targets": [[add(r.name), r.kind.value, add(r.address), add(r.evidence_sha256 or ""), add(r.collected_at)] for r in results],
+        "targets": [
+            [add(r.name), r.kind.value, add(r.address), add(r.evidence_sha256 or ""), add(r.collected_at)] for r in results
+        ],
         "controls": controls,
         "evidence": evidence,
         "observations": observations,

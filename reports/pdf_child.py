@@ -1,7 +1,7 @@
 """Turns a page into a PDF in a process of its own: reads HTML from standard input, writes the PDF to standard output.
 
-Run as a file (``python -P pdf_child.py MEMORY CPU IDENTIFIER``), so that nothing but this file and WeasyPrint is loaded. MEMORY is a limit
-in bytes, CPU one in seconds. Whatever goes wrong is one line on standard error and exit code 3.
+Run as a file (``python -P pdf_child.py MEMORY CPU IDENTIFIER``), so that nothing but this file and WeasyPrint is loaded.
+MEMORY is a limit in bytes, CPU one in seconds. Whatever goes wrong is one line on standard error and exit code 3.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def main() -> int:
     try:
         import weasyprint  # noqa: F401
     except (ImportError, OSError) as error:
-        print(f"WeasyPrint can't be loaded ({' '.join(str(error).split())[:300]}); it needs the system library Pango", file=sys.stderr)
+        print(
+            f"WeasyPrint can't be loaded ({' '.join(str(error).split())[:300]}); it needs the system library Pango", file=sys.stderr
+        )
         return 3
     try:
         pdf = render(sys.stdin.buffer.read().decode("utf-8"), identifier.encode())

@@ -5,6 +5,7 @@ The view is complete: nothing is left out of it. What a page has no room for is 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,13 @@ from auditor.model import (
 from auditor.score import count, mean
 
 #: Statuses as words on a page.
-STATUS_WORDS = {Status.FAIL: "Fail", Status.ERROR: "Error", Status.MANUAL: "Manual", Status.PASS: "Pass", Status.NOT_APPLICABLE: "N/A"}
+STATUS_WORDS = {
+    Status.FAIL: "Fail",
+    Status.ERROR: "Error",
+    Status.MANUAL: "Manual",
+    Status.PASS: "Pass",
+    Status.NOT_APPLICABLE: "N/A",
+}
 
 #: Severities that are listed one by one before any score.
 DANGEROUS = (Severity.CRITICAL, Severity.HIGH)
@@ -180,7 +187,9 @@ class View:
     @cached_property
     def dangerous(self) -> list[ControlView]:
         """Controls of critical and high severity that fail somewhere: the worst and most widespread first."""
-        return sorted((c for c in self.controls if c.dangerous), key=lambda c: (SEVERITY_ORDER.index(c.info.severity), -c.counts.fail))
+        return sorted(
+            (c for c in self.controls if c.dangerous), key=lambda c: (SEVERITY_ORDER.index(c.info.severity), -c.counts.fail)
+        )
 
     @cached_property
     def undecided(self) -> list[ControlView]:
@@ -220,7 +229,9 @@ def build(run: AuditRun) -> View:
             controls.append(_control(anchor, info, control, by_control.get((info.name, info.version, control.id), ())))
         scores = tuple(s for s in run.scores if (s.benchmark, s.version) == (info.name, info.version))
         counts = _sum(c.counts for c in controls)
-        benchmarks.append(BenchmarkView(info, tuple(_sections(info, controls)), scores, counts, sum(c.counts.total > 0 for c in controls)))
+        benchmarks.append(
+            BenchmarkView(info, tuple(_sections(info, controls)), scores, counts, sum(c.counts.total > 0 for c in controls))
+        )
     every = [c for b in benchmarks for c in b.controls]
     targets = _targets(run, every)
     return View(run, tuple(benchmarks), targets, _sum(t.counts for t in targets), tuple(_gaps(every)))
@@ -238,8 +249,7 @@ def _benchmarks(run: AuditRun, by_control: Mapping[tuple[str, str, str], Sequenc
     result = []
     for b in run.benchmarks:
         more = extra.pop((b.name, b.version), [])
-        result.append(BenchmarkInfo(b.name, b.version, b.title, b.sha256, b.selected_because, b.controls_total, (*b.controls, *more),
-                                    b.sections))  # fmt: skip
+        result.append(dataclasses.replace(b, controls=(*b.controls, *more)))
     result.extend(BenchmarkInfo(*ref, ref[0], "", "", len(controls), tuple(controls)) for ref, controls in extra.items())
     return result
 

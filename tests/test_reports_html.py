@@ -153,7 +153,16 @@ def test_the_columns_hold_every_finding():
             for i in range(e["start"][n], e["start"][n + 1])
         )
         control = data["controls"][c]
-        found.add((s[data["targets"][t][0]], data["benchmarks"][control[0]], s[control[1]], data["statuses"][e["status"][n]], s[e["reason"][n]], seen))
+        found.add(
+            (
+                s[data["targets"][t][0]],
+                data["benchmarks"][control[0]],
+                s[control[1]],
+                data["statuses"][e["status"][n]],
+                s[e["reason"][n]],
+                seen,
+            )
+        )
     assert found == {
         (f.target, f"{f.benchmark}@{f.version}", f.id, f.status.value, f.reason,
          tuple((x.subject, x.status.value, x.expected, x.actual, x.source) for x in f.observations))

@@ -1,7 +1,6 @@
 """The PDF report: complete, navigable, always the same, and made by a process that can't eat or read the machine."""
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -130,9 +129,11 @@ def test_without_pango_the_other_formats_are_written(tmp_path, monkeypatch):
     (tmp_path / "fake").mkdir()
     (tmp_path / "fake" / "weasyprint.py").write_text("raise OSError(\"cannot load library 'libpango-1.0-0'\")")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
-    with pytest.raises(ReportError, match=r"^the PDF could not be made: WeasyPrint can't be loaded .*libpango.* needs the system library Pango$"):
+    with pytest.raises(
+        ReportError, match=r"^the PDF could not be made: WeasyPrint can't be loaded .*libpango.* needs the system library Pango$"
+    ):
         write(sample_run.single(), tmp_path / "out", ["pdf", "html", "json"])
-    assert sorted(os.listdir(tmp_path / "out")) == ["report.html", "results.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "results.json"]
 
 
 def test_the_working_folder_is_not_trusted(tmp_path, monkeypatch):

@@ -98,7 +98,10 @@ def test_partial_benchmarks_are_known_as_such():
 
 def test_missing_evidence_is_listed_by_its_reason():
     gaps = build(sample_run.small()).gaps
-    assert [(g.findings, g.targets, [c.info.id for c in g.controls]) for g in gaps] == [(2, ("cp-1",), ["4.2.1", "4.2.10"]), (1, ("prod",), ["5.1.2"])]
+    assert [(g.findings, g.targets, [c.info.id for c in g.controls]) for g in gaps] == [
+        (2, ("cp-1",), ["4.2.1", "4.2.10"]),
+        (1, ("prod",), ["5.1.2"]),
+    ]
 
 
 def test_an_empty_run_has_a_view():
@@ -111,7 +114,10 @@ def test_an_empty_run_has_a_view():
 def test_visible_text_hides_nothing(text):
     shown = visible(text)
     shown.encode("utf-8")
-    assert not any(ord(c) < 32 and c not in "\t\n" or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E or ord(c) in (0xFFFE, 0xFFFF) for c in shown)
+    assert not any(
+        (ord(c) < 32 and c not in "\t\n") or 0x7F <= ord(c) < 0xA0 or 0x202A <= ord(c) <= 0x202E or ord(c) in (0xFFFE, 0xFFFF)
+        for c in shown
+    )
     assert visible(shown) == shown
 
 

@@ -9,7 +9,12 @@ import pytest
 from auditor.results import SCHEMA, run_of, to_document, to_json
 from tests.support import sample_run
 
-RUNS = {"small": sample_run.small(), "single": sample_run.single(), "hostile": sample_run.hostile(20_000), "fleet": sample_run.large(8, 30)}
+RUNS = {
+    "small": sample_run.small(),
+    "single": sample_run.single(),
+    "hostile": sample_run.hostile(20_000),
+    "fleet": sample_run.large(8, 30),
+}
 
 
 def validator() -> jsonschema.Draft202012Validator:
@@ -29,7 +34,12 @@ def test_follows_the_schema(name):
 def test_comes_back_as_it_was(name):
     run = RUNS[name]
     back = run_of(json.loads(to_json(run)))
-    assert (back.findings, back.targets, back.benchmarks, dict(back.selection)) == (run.findings, run.targets, run.benchmarks, dict(run.selection))
+    assert (back.findings, back.targets, back.benchmarks, dict(back.selection)) == (
+        run.findings,
+        run.targets,
+        run.benchmarks,
+        dict(run.selection),
+    )
     assert [s.counts for s in back.scores] == [s.counts for s in run.scores]
     assert [s.score for s in back.scores] == [None if s.score is None else round(s.score, 2) for s in run.scores]
     assert to_document(back) == json.loads(to_json(run))

@@ -45,7 +45,10 @@ def visit(browser, files):
         page.on("console", lambda m: seen.append(f"console: {m.text}"))
         page.on("pageerror", lambda e: seen.append(f"error: {e}"))
         page.on("dialog", lambda d: (seen.append(f"dialog: {d.message}"), d.dismiss()))
-        page.on("request", lambda r: r.url.split("#")[0] == files[name] or r.url.startswith("data:image/svg") or seen.append(f"request: {r.url}"))
+        page.on(
+            "request",
+            lambda r: r.url.split("#")[0] == files[name] or r.url.startswith("data:image/svg") or seen.append(f"request: {r.url}"),
+        )
         page.on("popup", lambda p: seen.append(f"popup: {p.url}"))
         page.goto(files[name] + place)
         if options.get("java_script_enabled", True):

@@ -112,19 +112,25 @@ BENCHMARKS = (
 INFO = {(b.name, b.version, c.id): c for b in BENCHMARKS for c in b.controls}
 
 
-def finding(target: str, benchmark: tuple[str, str], info: ControlInfo, observations: Iterable[Observation], reason: str = "") -> Finding:
+def finding(
+    target: str, benchmark: tuple[str, str], info: ControlInfo, observations: Iterable[Observation], reason: str = ""
+) -> Finding:
     seen = tuple(sorted(observations, key=lambda o: ((FAIL, ERROR, MANUAL, PASS, NONE).index(o.status), o.subject)))
     return Finding(target, *benchmark, info.id, info.key, info.title, info.level, info.assessment, info.severity,
                    worst(o.status for o in seen), reason, seen)  # fmt: skip
 
 
-def found(target: str, benchmark: tuple[str, str], id_: str, *observations: tuple[str, Status, str, str, str], reason: str = "") -> Finding:
+def found(
+    target: str, benchmark: tuple[str, str], id_: str, *observations: tuple[str, Status, str, str, str], reason: str = ""
+) -> Finding:
     return finding(target, benchmark, INFO[*benchmark, id_], (Observation(*o) for o in observations), reason)
 
 
 def target(name: str, kind: TargetKind = TargetKind.DOCKER_HOST, status: TargetStatus = TargetStatus.AUDITED, error: str | None = None,
            roles: tuple[str, ...] = (), groups: tuple[str, ...] = ("prod",), **facts: str) -> TargetResult:  # fmt: skip
-    address = {"web-1": "10.0.0.11", "cp-1": "10.0.0.21", "db-7": "10.0.0.37", "prod": "https://10.0.0.21:6443"}.get(name, "10.9.9.9")
+    address = {"web-1": "10.0.0.11", "cp-1": "10.0.0.21", "db-7": "10.0.0.37", "prod": "https://10.0.0.21:6443"}.get(
+        name, "10.9.9.9"
+    )
     audited = status is TargetStatus.AUDITED
     digest = "".join(f"{(ord(c) * 7919) % 256:02x}" for c in (name * 32)[:32])
     return TargetResult(name, kind, address, "kubernetes" if kind is TargetKind.CLUSTER else "ssh", roles, groups, status, error,
@@ -189,7 +195,9 @@ def _cluster(name: str) -> list[Finding]:
     ]  # fmt: skip
 
 
-def run_of_parts(targets: Iterable[TargetResult], findings: Iterable[Finding], benchmarks: tuple[BenchmarkInfo, ...] = BENCHMARKS) -> AuditRun:
+def run_of_parts(
+    targets: Iterable[TargetResult], findings: Iterable[Finding], benchmarks: tuple[BenchmarkInfo, ...] = BENCHMARKS
+) -> AuditRun:
     listed = tuple(findings)
     return AuditRun("20260314T050000Z-7f3c", "2026-03-14T05:00:00Z", "2026-03-14T05:00:41Z", "0.1.0", "audit@ops-1 (uid 1001)",
                     tuple(targets), benchmarks, listed, scores(listed), {"level": 1, "limit": ["prod"]})  # fmt: skip
@@ -233,7 +241,7 @@ HOSTILE = (
     "abc\u202etxt.exe\u202c \u2066x\u2069 \u200bz \u200f",
     "{{ 7 * 7 }} {% raw %} ${7*7} #{7*7}",
     "line\u2028separator\u2029 \r\n\ttab",
-    "=HYPERLINK(\"http://192.0.2.1\")",
+    '=HYPERLINK("http://192.0.2.1")',
     "a" * 3000,
     "]]>&amp;&#x3c;script&#x3e;",
     "\u0301" * 200,
