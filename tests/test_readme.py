@@ -2,15 +2,18 @@
 
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from auditor import __version__
+from auditor import __version__, tailoring
+from auditor.catalogue import packaged
 from auditor.cli import cli
 from auditor.score import COVERAGE_FORMULA, SCORE_FORMULA
+from checks import check_types
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -75,6 +78,16 @@ def test_every_command_line_is_one_that_click_takes(line: str, tmp_path: Path, m
     name, *arguments = line.split()
     context: Any = cli.commands[name].make_context(name, arguments)
     assert context.params
+
+
+def test_the_tailoring_file_is_one(tmp_path: Path) -> None:
+    (block,) = re.findall(r"((?:^    .*\n)*^    tailoring: 1\n(?:^    .*\n)+)", README, re.MULTILINE)
+    path = tmp_path / "tailoring.yaml"
+    path.write_text(textwrap.dedent(block))
+    tailored = tailoring.load(path).apply(packaged(check_types()))
+    for name, versions in tailored.names().items():
+        for version in versions:
+            assert tailored.load(f"{name}@{version}").controls
 
 
 def test_every_link_leads_somewhere() -> None:
