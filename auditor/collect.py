@@ -12,6 +12,7 @@ from typing import Any
 from auditor.facts import answers
 from auditor.facts.host import Processes, System
 from auditor.facts.kubernetes import Objects, Server
+from auditor.facts.records import Answers
 from auditor.facts.script import bootstrap, compose
 from auditor.inventory import EngineSpec, HostSpec, Inventory, Spec, target_of
 from auditor.model import Evidence, Fact, Problem, Reason, TargetStatus
@@ -107,7 +108,7 @@ class _Ssh:
         self.connections = Connections()
 
 
-def _silent(records: answers.Answers, stdout: bytes) -> Problem:
+def _silent(records: Answers, stdout: bytes) -> Problem:
     """What a login says in place of the script's answers (an account that is closed, a forced command) tells what is wrong."""
     said = f"{records.preamble} {stdout[:1000].decode('utf-8', 'replace')}"
     words = " ".join("".join(c if c.isprintable() else " " for c in said).split())[:300]

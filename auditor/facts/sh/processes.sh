@@ -1,0 +1,37 @@
+found=
+for file in $(grep -lsE "$programs" /proc/[0-9]*/cmdline); do
+  pid=${file#/proc/}; pid=${pid%/cmdline}
+  comm=; read -r comm 2>/dev/null <"/proc/$pid/comm"
+  case $comm in containerd-shim*|runc*|grep) continue ;; esac
+  args=$(tr '\000' '\n' <"$file" 2>/dev/null)
+  name=${args%%"$nl"*}; name=${name%% *}; name=${name##*/}
+  exe=$(readlink "/proc/$pid/exe" 2>/dev/null)
+  known "$name" || { name=${exe% (deleted)}; name=${name##*/}; known "$name" || continue; }
+  uid=; while read -r k v rest; do [ "$k" = Uid: ] && { uid=$v; break; }; done 2>/dev/null <"/proc/$pid/status"
+  [ -n "$uid" ] || continue
+  cg=; while IFS= read -r a; do cg=$cg$a; done 2>/dev/null <"/proc/$pid/cgroup"
+  contained=no
+  [ "$cg" = "$own_cg" ] || case $cg in
+    */docker/[0-9a-f][0-9a-f]*|*docker-[0-9a-f][0-9a-f]*|*kubepods*|*libpod-*|*cri-containerd*|*crio-*|*/lxc/*) contained=yes ;;
+  esac
+  mnt=$(readlink "/proc/$pid/ns/mnt" 2>/dev/null)
+  case $mnt in '') ns=unknown ;; "$own_mnt") ns=same ;; *) ns=other; eval "root_$pid=/proc/$pid/root" ;; esac
+  b p "$pid" "$uid" "$contained" "$ns" "$name"
+  printf '%s\n' "$exe"; head -c 4096 "/proc/$pid/stat"
+  b a "$pid"
+  head -c 262144 "$file"
+  b rc $?
+  b e "$pid"
+  tr '\000' '\n' <"/proc/$pid/environ" | grep -E "$environment"
+  case $contained$name in yesdockerd|yescontainerd|yeskubelet) continue ;; esac  # somebody's workload, not the host's own
+  found="$found$pid $name$nl"
+  eval "args_$pid=\$args uid_$pid=\$uid contained_$pid=\$contained"
+done
+b scanned
+# pids NAME: v = the processes of that name
+pids() {
+  v=
+  while read -r p n; do [ "$n" = "$1" ] && v="$v $p"; done <<EOF
+$found
+EOF
+}
