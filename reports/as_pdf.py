@@ -90,7 +90,11 @@ def render(run: AuditRun, limits: Limits | None = None) -> bytes:
         raise ReportError(f"the PDF's process could not be started: {error.strerror}") from None
     if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         raise ReportError(f"the PDF was not laid out within {limits.cpu} s of CPU; the other formats hold the same findings")
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    if done.returncode < 0 or any("allocate" in line or line.startswith("MemoryError") for line in lines):
+        raise ReportError(
+            f"the PDF could not be made within {limits.memory >> 20} MiB of memory; the other formats hold the same findings"
+        )
     if done.returncode or not done.stdout.startswith(b"%PDF-"):
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise ReportError(f"the PDF could not be made: {lines[-1] if lines else f'its process ended with {done.returncode}'}")
     return done.stdout

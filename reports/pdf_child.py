@@ -62,7 +62,7 @@ def main() -> int:
     try:
         pdf = render(sys.stdin.buffer.read().decode("utf-8"), identifier.encode())
     except MemoryError:
-        print(f"more than {int(memory) >> 20} MiB of memory would be needed", file=sys.stderr)
+        print(f"it can't allocate more than {int(memory) >> 20} MiB of memory", file=sys.stderr)
         return 3
     except BaseException as error:  # noqa: BLE001 - the parent gets one line, whatever it was
         print(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", file=sys.stderr)
