@@ -242,7 +242,7 @@ class TestHost:
             for entry in entries:
                 info = tarfile.TarInfo(entry.path.lstrip("/"))
                 info.mode, info.uid, info.gid = entry.mode, entry.uid, entry.gid
-                content = entry.content.encode() if isinstance(entry.content, str) else entry.content
+                content = entry.content.encode("utf-8", "surrogateescape") if isinstance(entry.content, str) else entry.content
                 if entry.link:
                     info.type, info.linkname = tarfile.SYMTYPE, entry.link
                 elif content is None:

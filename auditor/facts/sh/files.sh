@@ -1,7 +1,10 @@
 b plan
 paths=
 # add INDEX SHOWN REAL / looked INDEX PATH / closed INDEX PATH
-add() { printf 'F %s %s\n%s\n' "$1" "$2" "$3"; paths="$paths$3$nl"; }
+add() {
+  case $2$3 in *"$nl"*) closed "$1" "$(printf '%s' "$2" | tr '\n' '?')"; return ;; esac  # a name of two lines can't be told apart
+  printf 'F %s %s\n%s\n' "$1" "$2" "$3"; paths="$paths$3$nl"
+}
 looked() { printf 'S %s %s\n' "$1" "$2"; }
 closed() { printf 'D %s %s\n' "$1" "$2"; }
 # folder INDEX SHOWN REAL PATTERN
@@ -42,6 +45,7 @@ static_pod() { # INDEX COMPONENT
     flag "$args" --config
     if [ -z "$d" ] && [ -n "$v" ]; then
       seen "$pid" kubelet "$v"
+      [ -r "$x" ] || closed "$1" "$v"  # it may name another folder than the usual one
       d=$(t sed -n 's/^[" \t]*staticPodPath"*[ ]*:[ ]*"*\([^",]*\)"*,*[ ]*$/\1/p' "$x" 2>/dev/null | head -n 1)
     fi
     [ -n "$d" ] && dirs="$dirs$d$nl"
@@ -53,6 +57,7 @@ static_pod() { # INDEX COMPONENT
     [ -d "$d" ] && { [ ! -r "$d" ] || [ ! -x "$d" ]; } && { closed "$1" "$d"; continue; }
     pattern="^[[:space:]\"]*(- )?\"?(name|component)\"?[[:space:]]*:[[:space:]]*\"?$2\"?,?[[:space:]]*\$"
     # Not within the here-document: busybox's timeout would keep that open for a second.
+    for file in "$d"/*; do case $file in *"$nl"*) closed "$1" "$d" ;; esac; done
     listed=$(set --; for file in "$d"/*; do [ ! -f "$file" ] || set -- "$@" "$file"; done; [ $# -eq 0 ] || t grep -lE "$pattern" "$@")
     [ $? -le 1 ] || closed "$1" "$d"  # a manifest that could not be read may be the one
     while IFS= read -r file; do [ -z "$file" ] || add "$1" "$file" "$file"; done <<EOL
