@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from auditor import __version__
+from auditor import __version__, session
 
 if TYPE_CHECKING:
-    from auditor.audit import Judge, Plan, Selection
+    from auditor.audit import Selection
     from auditor.catalogue import Library
-    from auditor.inventory import Inventory
-    from auditor.model import AuditRun, Evidence
-    from auditor.summary import Gates
 
 _SEVERITIES = ("critical", "high", "medium", "low")
 _FORMATS = "html,pdf,json"
@@ -88,26 +85,20 @@ def cli() -> None:
 @click.option("--demo", is_flag=True, help="Audit the evidence that ships with the program: a full report in seconds.")
 def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None, **options: Any) -> None:  # noqa: FBT001
     """Collect, judge, score, store and report. Without an inventory, this machine."""
-    from auditor.summary import exit_code
-
-    library, selection, gates = _prepared(options)
-    formats = _formats(options["formats"])
+    library, selection, gates = session.prepare(options)
+    formats = session.formats_of(options["formats"])
     if demo and (inventory or options["limit"]):
         raise click.UsageError("--demo audits its own evidence; it takes no inventory and no limit")
     if demo:
-        kept_in = _store(store, no_store)
-        run = _demo_run(library, selection)
-        failures = gates.failures(run)
-        _finish(run, options, formats, failures, kept_in)
-        sys.exit(exit_code(run, failures))
-    plan = _plan(_inventory(inventory), library, selection, options)
-    kept_in = _store(store, no_store)
-    run, folder = _audited(plan, options)
-    failures = gates.failures(run)
-    _finish(run, {**options, "output": folder}, formats, failures, kept_in)
+        kept_in = session.store_unless(store, no_store)
+        sys.exit(session.finish(session.demo_run(library, selection), options, formats, gates, kept_in))
+    plan = session.plan(session.inventory_of(inventory), library, selection, options)
+    kept_in = session.store_unless(store, no_store)
+    run, folder = session.run_audit(plan, options)
+    code = session.finish(run, {**options, "output": folder}, formats, gates, kept_in)
     if inventory is None and not any(t.roles for t in run.targets):
         _demo_beside(folder, formats, library, selection, quiet=options["quiet"])
-    sys.exit(exit_code(run, failures))
+    sys.exit(code)
 
 
 def _demo_beside(folder: Path, formats: list[str], library: Library, selection: Selection, *, quiet: bool) -> None:
@@ -117,7 +108,7 @@ def _demo_beside(folder: Path, formats: list[str], library: Library, selection: 
     click.echo(
         "This machine runs neither a Docker engine nor Kubernetes: nothing here could be judged but what its files say.", err=True
     )
-    written = reports.write(_demo_run(library, selection), folder / "demo", formats)
+    written = reports.write(session.demo_run(library, selection), folder / "demo", formats)
     if not quiet:
         click.echo(f"A demo report on evidence that ships with the program is in {folder / 'demo'} ({len(written)} files).")
 
@@ -130,13 +121,13 @@ def collect(inventory: Path | None, output: Path, **options: Any) -> None:
     """Write the evidence of every target, redacted, as one file each."""
     from auditor.summary import exit_code
 
-    library, selection, _ = _prepared(options)
-    plan = _plan(_inventory(inventory), library, selection, options)
-    _check_writable(output)
-    run = _gather(plan, options, output).run(plan.order, plan.excluded)
+    library, selection, _ = session.prepare(options)
+    plan = session.plan(session.inventory_of(inventory), library, selection, options)
+    session.check_writable(output)
+    run = session.gather(plan, options, output).run(plan.order, plan.excluded)
     if not options["quiet"]:
         click.echo(f"written: {output} ({sum(t.status == 'audited' for t in run.targets)} of {len(run.targets)} targets)")
-        _lost(run)
+        session.say_lost(run)
     sys.exit(exit_code(run, []))
 
 
@@ -152,20 +143,17 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
     """Judge collected evidence (a file or a folder of them) without touching any target."""
     from auditor import evidence
     from auditor.audit import Judge
-    from auditor.summary import exit_code
 
-    library, selection, gates = _prepared(options)
-    formats = _formats(options["formats"])
-    kept_in = _store(store, not save)
-    judge = Judge(selection.resolve(library), _selected(options))
+    library, selection, gates = session.prepare(options)
+    formats = session.formats_of(options["formats"])
+    kept_in = session.store_unless(store, not save)
+    judge = Judge(selection.resolve(library), session.selected(options))
     bundles = evidence.load_all(bundle)
-    _refuse_twins(bundles)
+    session.refuse_twins(bundles)
     for found in bundles:
         judge.add(found)
     run = judge.run([b.target.name for b in bundles])
-    failures = gates.failures(run)
-    _finish(run, options, formats, failures, kept_in)
-    sys.exit(exit_code(run, failures))
+    sys.exit(session.finish(run, options, formats, gates, kept_in))
 
 
 @cli.command()
@@ -176,8 +164,8 @@ def report(run: str, store: str | None, output: Path | None, formats: str) -> No
     """Write the reports of a run of the history again (its id, the beginning of it, or "latest")."""
     import reports
 
-    wanted = _formats(formats)
-    found = _open_store(store).load(run)
+    wanted = session.formats_of(formats)
+    found = session.open_store(store).load(run)
     for path in reports.write(found, output or Path(f"cis-audit-{found.id}"), wanted):
         click.echo(f"written: {path}")
 
@@ -191,7 +179,7 @@ def history(store: str | None, count: int, target: str | None, benchmark: str | 
     """List earlier runs, the latest first."""
     from auditor.listing import show_history
 
-    show_history(_open_store(store).history(count, target=target, benchmark=benchmark))
+    show_history(session.open_store(store).history(count, target=target, benchmark=benchmark))
 
 
 @cli.group()
@@ -204,7 +192,7 @@ def benchmarks_list() -> None:
     """List the benchmarks that come with the program."""
     from auditor.listing import show_benchmarks
 
-    show_benchmarks(_library())
+    show_benchmarks(session.packaged_library())
 
 
 @benchmarks.command("show")
@@ -213,7 +201,7 @@ def benchmarks_show(name: str) -> None:
     """List the controls of a benchmark."""
     from auditor.listing import show_benchmark
 
-    show_benchmark(_library().load(name))
+    show_benchmark(session.packaged_library().load(name))
 
 
 @benchmarks.command("lint")
@@ -238,175 +226,7 @@ def explain(control: str) -> None:
     """Say what a control asks, of which facts, and how to meet it (key, or number with NAME@VERSION/ before it)."""
     from auditor.listing import show_control
 
-    show_control(_library(), control)
-
-
-def _library() -> Library:
-    from auditor.catalogue import packaged
-    from checks import check_types
-
-    return packaged(check_types())
-
-
-def _prepared(options: dict[str, Any]) -> tuple[Library, Selection, Gates]:
-    from auditor.audit import Selection
-    from auditor.model import Severity
-    from auditor.summary import Gates
-
-    selection = Selection(options["benchmarks"], options["level"], options["only"])
-    fail_on = Severity(options["fail_on"]) if options.get("fail_on") else None
-    library = _library()
-    if options["tailoring"] is not None:
-        from auditor import tailoring
-
-        tailored = tailoring.load(options["tailoring"])
-        library = tailored.apply(library)
-        options["tailored"] = {"file": tailored.name, "sha256": tailored.sha256}
-    return library, selection, Gates(fail_on, options.get("min_score"), options.get("min_coverage"))
-
-
-def _selected(options: dict[str, Any]) -> dict[str, object]:
-    """Return what narrowed the run, as the results document has it."""
-    narrowed = {"benchmarks": list(options["benchmarks"]), "level": options["level"], "only": list(options["only"]),
-                "limit": list(options.get("limit") or ())}  # fmt: skip
-    return narrowed | ({"tailoring": options["tailored"]} if "tailored" in options else {})
-
-
-def _inventory(path: Path | None) -> Inventory:
-    from auditor import inventory
-
-    return inventory.load(path) if path is not None else inventory.local_inventory()
-
-
-def _formats(words: str) -> list[str]:
-    import reports
-
-    wanted = [w.strip() for w in words.split(",") if w.strip()]
-    for word in wanted:
-        if word not in reports.FORMATS:
-            raise click.BadParameter(f"there is no format {word!r}; known: {', '.join(reports.FORMATS)}", param_hint="--format")
-    return list(dict.fromkeys(wanted))
-
-
-def _plan(chosen: Inventory, library: Library, selection: Selection, options: dict[str, Any]) -> Plan:
-    """Settle what is audited against what, so that whatever is wrong with it is said before anything is done."""
-    from auditor import inventory
-    from auditor.audit import Plan
-
-    kept, excluded = inventory.limit(chosen, options["limit"])
-    if not kept.specs():
-        raise click.UsageError("the inventory names no target")
-    return Plan(kept, excluded, tuple(selection.resolve(library)), _selected(options))
-
-
-def _gather(plan: Plan, options: dict[str, Any], evidence_folder: Path) -> Judge:
-    """Collect from every target, keep its evidence and judge it. An interrupt ends it early, with what is done."""
-    from auditor import audit as auditing
-    from auditor import progress
-
-    judge = auditing.Judge(plan.benchmarks, plan.selection)
-    shown = progress.make(quiet=options["quiet"], log_json=options["log_json"])
-    shown.begin(len(plan.order))
-    try:
-        auditing.consume(plan.collector(options["jobs"]).run(list(plan.inventory.specs())), judge, shown, evidence_folder)
-    except KeyboardInterrupt:
-        click.echo("interrupted: what was collected so far is reported", err=True)
-        for missing in auditing.unfinished(plan.inventory, judge):
-            judge.add(missing)
-    finally:
-        shown.end()
-    return judge
-
-
-def _audited(plan: Plan, options: dict[str, Any]) -> tuple[AuditRun, Path]:
-    """Audit; return the run and the folder of its output, which holds the evidence already."""
-    from auditor.audit import new_id
-
-    identity = new_id()
-    folder = options["output"] or Path(f"cis-audit-{identity}")
-    _check_writable(folder)
-    return _gather(plan, options, folder / "evidence").run(plan.order, plan.excluded, identity), folder
-
-
-def _check_writable(folder: Path) -> None:
-    """Find out before the audit, not after it, that nothing can be written."""
-    from auditor.yamlfile import InputError, Mistake
-
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = folder / ".write-test"
-        probe.touch(mode=0o600)
-        probe.unlink()
-    except OSError as error:
-        raise InputError([Mistake(str(folder), 0, 0, f"can't be written: {error.strerror}")]) from None
-
-
-def _demo_run(library: Library, selection: Selection) -> AuditRun:
-    from importlib.resources import as_file, files
-
-    from auditor import evidence
-    from auditor.audit import Judge
-
-    judge = Judge(selection.resolve(library), {"demo": True})
-    with as_file(files("auditor") / "demo") as folder:
-        bundles = evidence.load_all(folder)
-    for found in bundles:
-        judge.add(found)
-    return judge.run([b.target.name for b in bundles])
-
-
-def _refuse_twins(bundles: list[Evidence]) -> None:
-    from auditor.yamlfile import InputError, Mistake
-
-    names = [b.target.name for b in bundles]
-    twins = sorted({n for n in names if names.count(n) > 1})
-    if twins:
-        raise InputError([Mistake("evidence", 0, 0, f"two bundles are of the target {n!r}") for n in twins])
-
-
-def _store(url: str | None, off: bool) -> Any:  # noqa: FBT001
-    return None if off else _open_store(url)
-
-
-def _open_store(url: str | None) -> Any:
-    from auditor.store import Store
-
-    return Store(url)
-
-
-def _finish(run: AuditRun, options: dict[str, Any], formats: list[str], failures: list[str], store: Any) -> None:
-    """Store, write and show a run. What can't be written is said; everything else is written all the same."""
-    import reports
-    from auditor.summary import show
-
-    folder = options["output"] or Path(f"cis-audit-{run.id}")
-    _check_writable(folder)
-    written: list[Path] = []
-    problems: list[str] = []
-    if store is not None:
-        try:
-            store.save(run)
-        except Exception as error:  # noqa: BLE001 - the reports must be written though the history can't be kept
-            problems.append(f"the run history was not kept: {error}")
-    for name in formats:
-        try:
-            written += reports.write(run, folder, [name])
-        except (reports.ReportError, OSError) as error:
-            problems.append(f"the {name} report was not written: {error}")
-    if not options["quiet"]:
-        show(run, written, failures)
-    for problem in problems:
-        click.echo(problem, err=True)
-    if problems:
-        sys.exit(2)
-
-
-def _lost(run: AuditRun) -> None:
-    from auditor.terminal import clean
-
-    for target in run.targets:
-        if target.error:
-            click.echo(f"not audited: {clean(target.name)}: {clean(target.error)}", err=True)
+    show_control(session.packaged_library(), control)
 
 
 def main() -> NoReturn:

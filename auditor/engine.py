@@ -47,15 +47,30 @@ def _outcome(control: Control, evidence: Evidence) -> Outcome:
     """Order of judging: does it apply, then what holds. A crash is an error of this one control, with its reason."""
     try:
         if control.applies_when is not None:
-            guard = control.applies_when.evaluate(evidence)
-            if guard.status in (Status.FAIL, Status.NOT_APPLICABLE):
-                return Outcome((), guard.reason or _why_not(guard))
-            if guard.status is not Status.PASS:
-                return guard
+            return _guarded(control.applies_when.evaluate(evidence), control, evidence)
         return control.check.evaluate(evidence)
     except Exception as error:  # noqa: BLE001 - a defect in one check must not lose the others; it is reported as an error
         detail = f"the check failed on this evidence: {type(error).__name__}: {error}"
         return Outcome((Observation("target", Status.ERROR, "", detail, f"check of {control.key}"),))
+
+
+def _guarded(guard: Outcome, control: Control, evidence: Evidence) -> Outcome:
+    """Judge what the guard lets through.
+
+    Where guard and check speak of the same subjects (two engines on a host), each subject is let through or not by itself.
+    """
+    if guard.status is Status.PASS:
+        return control.check.evaluate(evidence)
+    if guard.status is Status.NOT_APPLICABLE:
+        return Outcome((), guard.reason or _why_not(guard))
+    verdicts = {o.subject: o.status for o in reversed(guard.observations)}
+    if Status.PASS in verdicts.values():
+        outcome = control.check.evaluate(evidence)
+        if any(verdicts.get(o.subject) is Status.PASS for o in outcome.observations):
+            undecided = tuple(o for o in guard.observations if o.status in (Status.ERROR, Status.MANUAL))
+            let_through = tuple(o for o in outcome.observations if verdicts.get(o.subject, Status.PASS) is Status.PASS)
+            return Outcome(let_through + undecided)
+    return Outcome((), _why_not(guard)) if guard.status is Status.FAIL else guard
 
 
 def _why_not(guard: Outcome) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.catalogue import packaged
 from auditor.engine import judge, needs
 from auditor.model import (
     STATUS_ORDER,
@@ -26,6 +27,7 @@ from auditor.model import (
     Target,
     worst,
 )
+from checks import check_types
 from checks.manual import Manual
 
 PASS, FAIL, ERROR, MANUAL, NONE = Status.PASS, Status.FAIL, Status.ERROR, Status.MANUAL, Status.NOT_APPLICABLE
@@ -226,3 +228,22 @@ def test_the_same_evidence_gives_the_same_findings() -> None:
     once = judge([benchmark(*controls)], evidence)
     assert once == judge([benchmark(*controls)], evidence)
     assert once == judge([benchmark(*controls)], replace(evidence, collected_at="2030-01-01T00:00:00Z")), "the clock has no say"
+
+
+def test_a_guard_lets_each_engine_through_by_itself() -> None:
+    def seen(swarm: str, live_restore: bool, socket: str) -> dict:
+        return {"engine": socket, "pid": 1, "data": {"Swarm": {"LocalNodeState": swarm}, "LiveRestoreEnabled": live_restore}}
+
+    def judged(*engines: dict) -> tuple[str, list[str]]:
+        benchmark = packaged(check_types()).load("cis-docker@1.6.0")
+        found = judge([benchmark], Evidence(Target("t", "ssh"), "", {"engine:info": list(engines)}))
+        finding = next(f for f in found if f.control == "docker-live-restore")
+        return finding.status, [o.subject for o in finding.observations]
+
+    in_swarm, alone = seen("active", False, "unix:///a"), seen("inactive", False, "unix:///b")
+    assert judged(in_swarm) == ("not_applicable", [])
+    assert judged(alone)[0] == "fail"
+    assert judged(in_swarm, alone) == ("fail", ["daemon/dockerd@unix:///b"])
+    assert judged(in_swarm, seen("inactive", True, "unix:///b"))[0] == "pass"
+    broken = {"engine": "unix:///c", "pid": 2, "problem": {"reason": "denied", "detail": "no"}}
+    assert judged(broken, seen("inactive", True, "unix:///b"))[0] == "error"

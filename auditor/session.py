@@ -1,0 +1,192 @@
+"""What the commands that judge have in common: selection, the audit itself, storing, writing and showing a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from auditor.audit import Judge, Plan, Selection
+    from auditor.catalogue import Library
+    from auditor.inventory import Inventory
+    from auditor.model import AuditRun, Evidence
+    from auditor.summary import Gates
+
+
+def packaged_library() -> Library:
+    """Return the benchmarks that come with the program."""
+    from auditor.catalogue import packaged
+    from checks import check_types
+
+    return packaged(check_types())
+
+
+def prepare(options: dict[str, Any]) -> tuple[Library, Selection, Gates]:
+    """Return the benchmarks (tailored where asked for), what of them is selected, and the gates. Raises `InputError`."""
+    from auditor.audit import Selection
+    from auditor.model import Severity
+    from auditor.summary import Gates
+
+    selection = Selection(options["benchmarks"], options["level"], options["only"])
+    fail_on = Severity(options["fail_on"]) if options.get("fail_on") else None
+    library = packaged_library()
+    if options["tailoring"] is not None:
+        from auditor import tailoring
+
+        tailored = tailoring.load(options["tailoring"])
+        library = tailored.apply(library)
+        options["tailored"] = {"file": tailored.name, "sha256": tailored.sha256}
+    return library, selection, Gates(fail_on, options.get("min_score"), options.get("min_coverage"))
+
+
+def selected(options: dict[str, Any]) -> dict[str, object]:
+    """Return what narrowed the run, as the results document has it."""
+    narrowed = {"benchmarks": list(options["benchmarks"]), "level": options["level"], "only": list(options["only"]),
+                "limit": list(options.get("limit") or ())}  # fmt: skip
+    return narrowed | ({"tailoring": options["tailored"]} if "tailored" in options else {})
+
+
+def inventory_of(path: Path | None) -> Inventory:
+    """Return the inventory of a file, else of this machine."""
+    from auditor import inventory
+
+    return inventory.load(path) if path is not None else inventory.local_inventory()
+
+
+def formats_of(words: str) -> list[str]:
+    """Return the report formats that a list names."""
+    import reports
+
+    wanted = [w.strip() for w in words.split(",") if w.strip()]
+    for word in wanted:
+        if word not in reports.FORMATS:
+            raise click.BadParameter(f"there is no format {word!r}; known: {', '.join(reports.FORMATS)}", param_hint="--format")
+    return list(dict.fromkeys(wanted))
+
+
+def plan(chosen: Inventory, library: Library, selection: Selection, options: dict[str, Any]) -> Plan:
+    """Settle what is audited against what, so that whatever is wrong with it is said before anything is done."""
+    from auditor import inventory
+    from auditor.audit import Plan
+
+    kept, excluded = inventory.limit(chosen, options["limit"])
+    if not kept.specs():
+        raise click.UsageError("the inventory names no target")
+    return Plan(kept, excluded, tuple(selection.resolve(library)), selected(options))
+
+
+def gather(plan: Plan, options: dict[str, Any], evidence_folder: Path) -> Judge:
+    """Collect from every target, keep its evidence and judge it. An interrupt ends it early, with what is done."""
+    from auditor import audit as auditing
+    from auditor import progress
+
+    judge = auditing.Judge(plan.benchmarks, plan.selection)
+    shown = progress.make(quiet=options["quiet"], log_json=options["log_json"])
+    shown.begin(len(plan.order))
+    try:
+        auditing.consume(plan.collector(options["jobs"]).run(list(plan.inventory.specs())), judge, shown, evidence_folder)
+    except KeyboardInterrupt:
+        click.echo("interrupted: what was collected so far is reported", err=True)
+        for missing in auditing.unfinished(plan.inventory, judge):
+            judge.add(missing)
+    finally:
+        shown.end()
+    return judge
+
+
+def run_audit(plan: Plan, options: dict[str, Any]) -> tuple[AuditRun, Path]:
+    """Audit; return the run and the folder of its output, which holds the evidence already."""
+    from auditor.audit import new_id
+
+    identity = new_id()
+    folder = options["output"] or Path(f"cis-audit-{identity}")
+    check_writable(folder)
+    return gather(plan, options, folder / "evidence").run(plan.order, plan.excluded, identity), folder
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before the audit, not after it, that nothing can be written."""
+    from auditor.yamlfile import InputError, Mistake
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = folder / ".write-test"
+        probe.touch(mode=0o600)
+        probe.unlink()
+    except OSError as error:
+        raise InputError([Mistake(str(folder), 0, 0, f"can't be written: {error.strerror}")]) from None
+
+
+def demo_run(library: Library, selection: Selection) -> AuditRun:
+    """Return a run on the evidence that ships with the program."""
+    from importlib.resources import as_file, files
+
+    from auditor import evidence
+    from auditor.audit import Judge
+
+    judge = Judge(selection.resolve(library), {"demo": True})
+    with as_file(files("auditor") / "demo") as folder:
+        bundles = evidence.load_all(folder)
+    for found in bundles:
+        judge.add(found)
+    return judge.run([b.target.name for b in bundles])
+
+
+def refuse_twins(bundles: list[Evidence]) -> None:
+    """Refuse two bundles of one target: their findings could not be told apart."""
+    from auditor.yamlfile import InputError, Mistake
+
+    names = [b.target.name for b in bundles]
+    twins = sorted({n for n in names if names.count(n) > 1})
+    if twins:
+        raise InputError([Mistake("evidence", 0, 0, f"two bundles are of the target {n!r}") for n in twins])
+
+
+def store_unless(url: str | None, off: bool) -> Any:  # noqa: FBT001
+    """Open the run history unless it is off, before anything is audited."""
+    return None if off else open_store(url)
+
+
+def open_store(url: str | None) -> Any:
+    """Open the run history."""
+    from auditor.store import Store
+
+    return Store(url)
+
+
+def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Gates, store: Any) -> int:
+    """Store, write and show a run; return its exit code. What can't be written is said, the rest is written all the same."""
+    import reports
+    from auditor.summary import EXIT_USAGE, exit_code, show
+
+    failures = gates.failures(run)
+    folder = options["output"] or Path(f"cis-audit-{run.id}")
+    check_writable(folder)
+    written: list[Path] = []
+    problems: list[str] = []
+    if store is not None:
+        try:
+            store.save(run)
+        except Exception as error:  # noqa: BLE001 - the reports must be written though the history can't be kept
+            problems.append(f"the run history was not kept: {error}")
+    for name in formats:
+        try:
+            written += reports.write(run, folder, [name])
+        except (reports.ReportError, OSError) as error:
+            problems.append(f"the {name} report was not written: {error}")
+    if not options["quiet"]:
+        show(run, written, failures)
+    for problem in problems:
+        click.echo(problem, err=True)
+    return exit_code(run, failures) or (EXIT_USAGE if problems else 0)
+
+
+def say_lost(run: AuditRun) -> None:
+    """Say which targets could not be audited."""
+    from auditor.terminal import clean
+
+    for target in run.targets:
+        if target.error:
+            click.echo(f"not audited: {clean(target.name)}: {clean(target.error)}", err=True)
