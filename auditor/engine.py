@@ -70,7 +70,7 @@ def _guarded(guard: Outcome, control: Control, evidence: Evidence) -> Outcome:
             undecided = tuple(o for o in guard.observations if o.status in (Status.ERROR, Status.MANUAL))
             let_through = tuple(o for o in outcome.observations if verdicts.get(o.subject, Status.PASS) is Status.PASS)
             return Outcome(let_through + undecided)
-    return Outcome((), _why_not(guard)) if guard.status is Status.FAIL else guard
+    return Outcome((), guard.reason or _why_not(guard)) if guard.status is Status.FAIL else guard
 
 
 def _why_not(guard: Outcome) -> str:

@@ -142,7 +142,7 @@ def test_observations_of_one_status_are_in_the_order_of_their_subjects() -> None
         (Says((FAIL,), "not in swarm mode"), NONE, "not in swarm mode"),
         (Says((), "no engine here"), NONE, "no engine here"),
         (Says((ERROR,)), ERROR, ""),
-        (Says((PASS, ERROR)), ERROR, ""),
+        (Says((PASS, ERROR)), FAIL, ""),  # the check speaks of the subject that the guard lets through, and fails
         (Says((MANUAL,)), MANUAL, ""),
         (Crashes(), ERROR, ""),
     ],

@@ -14,6 +14,7 @@ ROOMS = ("auditor", "benchmarks", "checks", "reports")
 ARROWS = {
     "auditor": {"auditor"},
     "auditor.cli": {"auditor", "checks", "reports"},
+    "auditor.session": {"auditor", "checks", "reports"},  # the command line's own room
     "auditor.schema": {"auditor.catalogue", "auditor.inventoryfile", "auditor.model", "checks"},
     "auditor.model": set(),
     "auditor.yamlfile": set(),
