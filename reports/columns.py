@@ -45,7 +45,7 @@ def columns(view: View) -> dict[str, Any]:
         for control in benchmark.controls:
             c, i = len(controls), control.info
             controls.append([b, add(i.id), add(i.title), i.level, add(i.assessment), _SEVERITY[i.severity], add(i.rationale),
-                             add(i.remediation), add(i.key)])  # fmt: skip
+                             add(i.remediation), add(i.key), add(control.policy)])  # fmt: skip
             for group in control.groups:
                 e = len(evidence["status"])
                 evidence["status"].append(_STATUS[group.status])

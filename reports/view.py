@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from auditor.model import (
     SEVERITY_ORDER,
@@ -71,6 +72,7 @@ class ControlView:
     info: ControlInfo
     counts: Counts
     groups: tuple[Group, ...]  # worst first
+    policy: str = ""  # the policy inputs that its verdicts rest on
 
     @property
     def dangerous(self) -> bool:
@@ -271,7 +273,24 @@ def _control(anchor: str, benchmark: BenchmarkInfo, info: ControlInfo, findings:
         groups.setdefault((finding.status, finding.reason, finding.observations), []).append(finding.target)
     listed = [Group(*evidence, tuple(targets)) for evidence, targets in groups.items()]
     listed.sort(key=lambda g: (STATUS_ORDER.index(g.status), -len(g.targets)))
-    return ControlView(anchor, benchmark, info, count(findings), tuple(listed))
+    policies = dict.fromkeys(policy_of(f) for f in findings)
+    return ControlView(anchor, benchmark, info, count(findings), tuple(listed), "; or ".join(p for p in policies if p))
+
+
+def policy_of(finding: Finding) -> str:
+    """Return the policy inputs that a verdict rests on in words; empty where there are none."""
+    given = "; ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in finding.parameters.items())
+    return f"{given} ({'set by this site' if finding.tailored else 'the defaults'})" if given else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(v) for v in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not set" if value in (None, "") else str(value)
 
 
 def _sections(info: BenchmarkInfo, controls: Iterable[ControlView]) -> list[SectionView]:

@@ -1,10 +1,12 @@
 """The view model: its numbers add up, it drops nothing, and it puts danger first."""
 
+import dataclasses
 from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reports
 from auditor.model import Counts, Finding, Observation, Severity, Status, TargetKind, TargetStatus
 from auditor.score import count
 from reports.text import cut_note, percent, visible
@@ -137,3 +139,16 @@ def test_a_cut_says_how_much_and_where_the_rest_is():
     assert cut_note(4000) == ""
     assert "4,000 of 5,000 characters" in cut_note(5000)
     assert "results.json" in cut_note(5000)
+
+
+def test_policy_inputs_stand_beside_the_verdicts_that_used_them() -> None:
+    run = sample_run.small()
+    used = dataclasses.replace(
+        run.findings[0], parameters={"allowed_ports": [80, 443], "strict": True, "newest": ""}, tailored=True
+    )
+    run = dataclasses.replace(run, findings=(used, *run.findings[1:]))
+    text = "allowed ports: 80, 443; strict: yes; newest: not set (set by this site)"
+    view = build(run)
+    (control,) = [c for b in view.benchmarks for c in b.controls if c.policy]
+    assert (control.info.id, control.policy) == (used.id, text)
+    assert text in reports.render(run, "html").decode()

@@ -220,6 +220,7 @@
       if (strings[evidence.reason[e]]) children.push(el("p", { className: "reason" }, strings[evidence.reason[e]]));
       children.push(el("h3", {}, "Evidence"), ...seen(e));
       if (strings[c[6]]) children.push(el("h3", {}, "Why"), el("p", {}, strings[c[6]]));
+      if (strings[c[9]]) children.push(el("h3", {}, "Policy inputs"), el("p", {}, strings[c[9]]));
       if (strings[c[7]]) children.push(el("h3", {}, "How to put it right"), el("p", { className: "fix" }, strings[c[7]]), copier("Copy", strings[c[7]]));
       children.push(el("p", { className: "steps" }, step("Previous", at > 0 ? shown[at - 1] : undefined), step("Next", at >= 0 ? shown[at + 1] : undefined),
         copier("Copy link", location.href.split("#")[0] + address({ ...read(), q: "", status: [], severity: [], benchmark: "", control: "", target: "", sort: "", page: 1, finding: key }))));
