@@ -23,6 +23,8 @@ BUILT_IN = {
     "process_flag": "checks.setting:ProcessFlag",
     "rbac": "checks.rbac:Rbac",
     "setting": "checks.setting:Setting",
+    "stopped_containers": "checks.sprawl:StoppedContainers",
+    "unused_images": "checks.sprawl:UnusedImages",
     "workload": "checks.workload:Workload",
 }
 

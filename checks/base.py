@@ -20,6 +20,16 @@ def verdict(subject: str, ok: bool, *, expected: str, actual: str, source: str) 
     return Observation(subject, Status.PASS if ok else Status.FAIL, expected, actual, source)
 
 
+def manual(subject: str, *, expected: str, actual: str, source: str = "") -> Observation:
+    """Return what a person has to judge about one subject: the question, and the facts that were collected for it."""
+    return Observation(subject, Status.MANUAL, expected, actual, source)
+
+
+def not_applicable(subject: str, *, expected: str, actual: str, source: str = "") -> Observation:
+    """Return that there is nothing to judge about one subject; ``actual`` says why."""
+    return Observation(subject, Status.NOT_APPLICABLE, expected, actual, source)
+
+
 def outcome(observations: list[Observation], reason: str) -> Outcome:
     """Return an outcome; ``reason`` says why the control doesn't apply when there are no observations."""
     return Outcome(tuple(observations), "" if observations else reason)

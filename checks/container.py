@@ -11,8 +11,16 @@ from auditor.facts.docker import Engine
 from auditor.model import Fact, Facts, Observation, Outcome, Problem
 from checks import base, engines
 from checks.container_access import EngineSocket, SensitiveMounts
+from checks.container_devices import Devices
 from checks.container_identity import NoNewPrivileges, User
-from checks.container_isolation import AppArmor, Capabilities, CpuWeight, HostNamespace, SeLinux
+from checks.container_image import CurrentImage
+from checks.container_isolation import AppArmor, Capabilities, CpuWeight, SeLinux
+from checks.container_life import Health, RestartPolicy
+from checks.container_limits import CgroupParent, Ulimits
+from checks.container_namespaces import DefaultBridge, HostNamespace
+from checks.container_ports import BoundAddress, NeededPorts, PrivilegedPorts
+from checks.container_propagation import MountPropagation
+from checks.container_seccomp import Seccomp
 from checks.docker_info import field_judge
 from checks.engines import EngineFacts
 from checks.expectation import Expect, Scalar
@@ -47,13 +55,25 @@ class Container:
     default: Scalar | tuple[Scalar, ...] | None = None
     scope: Literal["all", "running"] = "all"
     apparmor: AppArmor | None = None
+    bound_address: BoundAddress | None = None
     capabilities: Capabilities | None = None
+    cgroup_parent: CgroupParent | None = None
     cpu_weight: CpuWeight | None = None
+    current_image: CurrentImage | None = None
+    default_bridge: DefaultBridge | None = None
+    devices: Devices | None = None
     engine_socket: EngineSocket | None = None
+    health: Health | None = None
     host_namespace: HostNamespace | None = None
+    mount_propagation: MountPropagation | None = None
+    needed_ports: NeededPorts | None = None
     no_new_privileges: NoNewPrivileges | None = None
+    privileged_ports: PrivilegedPorts | None = None
+    restart_policy: RestartPolicy | None = None
+    seccomp: Seccomp | None = None
     selinux: SeLinux | None = None
     sensitive_mounts: SensitiveMounts | None = None
+    ulimits: Ulimits | None = None
     user: User | None = None
 
     def __post_init__(self) -> None:

@@ -1,15 +1,15 @@
-"""Rules about what separates a container from its host: capabilities, namespaces, mandatory access control, CPU weight."""
+"""Rules about what holds a container back: capabilities, mandatory access control, CPU weight."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from auditor.facts.docker import Engine
 from auditor.facts.host import Files
 from auditor.model import Fact, Observation, Problem, Reason
 from checks import base
-from checks.engines import EngineFacts, name_of_container, source
+from checks.engines import EngineFacts, security_options, source
 
 #: Linux capabilities by the number of their bit (include/uapi/linux/capability.h).
 CAPABILITIES = (
@@ -107,61 +107,6 @@ def _bits(mask: str) -> set[str] | Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostNamespace(Everywhere):
-    """A container doesn't share this namespace of its host, neither by itself nor by joining another container that does."""
-
-    namespace: Literal["network", "pid", "ipc", "uts", "user"]
-
-    @property
-    def field(self) -> str:
-        """The mode's name in HostConfig."""
-        names = {"network": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "user": "UsernsMode"}
-        return names[self.namespace]
-
-    def judge(self, subject: str, container: dict[str, Any], engine: EngineFacts) -> Observation:
-        """Follow ``container:NAME`` to the container whose namespace it is in the end."""
-        expected = f"a {self.namespace} namespace of its own"
-        where = source("containers", f"HostConfig.{self.field}")
-        chain: list[str] = []
-        seen: set[str] = set()
-        while True:
-            mode = container["HostConfig"].get(self.field)
-            if mode is None and self.namespace in ("network", "ipc"):  # the engine always gives these two
-                problem = Problem(Reason.ABSENT, f"{self.field} is not given")
-                return base.error(subject, problem, expected=expected, source=where)
-            networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
-            if mode == "host" or (self.namespace == "network" and "host" in networks):
-                return base.verdict(subject, ok=False, expected=expected, actual=" -> ".join([*chain, "host"]), source=where)
-            kind, _, other = str(mode or "private").partition(":")
-            if kind != "container":
-                return base.verdict(
-                    subject, ok=True, expected=expected, actual=" -> ".join([*chain, mode or "private"]), source=where
-                )
-            seen.add(container["Id"])
-            following = _find(engine, other)
-            if isinstance(following, Problem) or following["Id"] in seen:
-                circle = Problem(Reason.UNPARSABLE, "the containers join each other")
-                problem = following if isinstance(following, Problem) else circle
-                return base.error(subject, problem, expected=expected, source=where)
-            chain.append(f"container:{name_of_container(following)}")
-            container = following
-
-
-def _find(engine: EngineFacts, name: str) -> dict[str, Any] | Problem:
-    """Find a container by its full id, its name, or the beginning of its id, in this order."""
-    containers = engine.document("containers")
-    if isinstance(containers, Problem):
-        return containers
-    found: list[dict[str, Any]] = [c for c in containers if c["Id"] == name or c.get("Name") == f"/{name}"]
-    found += [c for c in containers if name and c["Id"].startswith(name)]
-    if not found:
-        return Problem(Reason.ABSENT, f"container {name[:12]}, which it joins, is not on the engine")
-    if "HostConfig" not in found[0]:
-        return Problem(Reason.ABSENT, f"container {name[:12]}, which it joins, could not be read")
-    return found[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CpuWeight(Everywhere):
     """A container has a CPU weight of its own: CpuShares is neither 0 nor 1024, which both mean the default.
 
@@ -186,14 +131,7 @@ class CpuWeight(Everywhere):
         return base.verdict(subject, weighted or limited, expected=expected, actual=actual, source=where)
 
 
-def _security_options(engine: EngineFacts) -> set[str] | Problem:
-    info = engine.document("info")
-    if isinstance(info, Problem):
-        return info
-    return {str(option).partition(",")[0] for option in info.get("SecurityOptions") or ()}
-
-
-def _options(container: dict[str, Any], name: str) -> list[str]:
+def options_named(container: dict[str, Any], name: str) -> list[str]:
     """Return the values of a security option, written ``name=value`` or, as in old clients, ``name:value``."""
     options = [str(o) for o in container["HostConfig"].get("SecurityOpt") or ()]
     return [o[len(name) + 1 :] for o in options if o.startswith((f"{name}=", f"{name}:"))]
@@ -209,7 +147,7 @@ class AppArmor:
 
     def applies(self, engine: EngineFacts) -> str | Problem:
         """Only where the engine says that it supports AppArmor."""
-        options = _security_options(engine)
+        options = security_options(engine)
         if isinstance(options, Problem):
             return options
         return "" if "name=apparmor" in options else "the engine has no AppArmor support on this host"
@@ -220,7 +158,7 @@ class AppArmor:
         profile = container.get("AppArmorProfile") or ""
         where = source("containers", "AppArmorProfile")
         if not profile and container["State"].get("Status") == "created":
-            named = _options(container, "apparmor")
+            named = options_named(container, "apparmor")
             privileged = container["HostConfig"].get("Privileged")
             profile = named[-1] if named else "unconfined" if privileged is not False else "docker-default"
             where = source("containers", "HostConfig.SecurityOpt, Privileged (never started)")
@@ -243,7 +181,7 @@ class SeLinux:
 
     def applies(self, engine: EngineFacts) -> str | Problem:
         """Where the engine uses SELinux, or doesn't although the kernel does."""
-        options = _security_options(engine)
+        options = security_options(engine)
         if isinstance(options, Problem):
             return options
         if "name=selinux" in options:
@@ -262,14 +200,14 @@ class SeLinux:
         expected = "an SELinux label that confines it"
         label = container.get("ProcessLabel") or ""
         where = source("containers", "ProcessLabel")
-        off = [o for o in _options(container, "label") if o == "disable"]
+        off = [o for o in options_named(container, "label") if o == "disable"]
         parts = label.split(":")
         unconfined = len(parts) > 2 and parts[2] in self.unconfined_types
         actual = label or "no label"
         if off:
             actual, where = "label=disable", source("containers", "HostConfig.SecurityOpt")
         elif not label:
-            options = _security_options(engine)
+            options = security_options(engine)
             if not isinstance(options, Problem) and "name=selinux" not in options:
                 actual += "; the engine runs without SELinux support on a host that uses it"
         return base.verdict(subject, bool(label) and not off and not unconfined, expected=expected, actual=actual, source=where)

@@ -75,6 +75,16 @@ class EngineFacts:
                 return merged
         return Problem(Reason.ABSENT, f"the configuration of {self.url} is not among those found")
 
+    def image_of(self, container: dict[str, Any]) -> dict[str, Any] | Problem:
+        """Return the image that a container was made from."""
+        images = self.document("images")
+        if isinstance(images, Problem):
+            return images
+        found: dict[str, Any] | None = next((i for i in images if i["Id"] == container.get("Image")), None)
+        if found is None:
+            return Problem(Reason.ABSENT, "its image is not among the engine's images")
+        return problem_of(found) if "problem" in found else found
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -107,6 +117,14 @@ def source(document: Document, field: str = "") -> str:
     name = {"containers": "docker inspect", "images": "docker image inspect", "networks": "docker network inspect",
             "volumes": "docker volume inspect", "info": "docker info", "version": "docker version"}[document]  # fmt: skip
     return f"{name}: {field}" if field else name
+
+
+def security_options(engine: EngineFacts) -> set[str] | Problem:
+    """Return what the engine supports or has on (``name=apparmor``, ``name=userns``, ...), without what follows a comma."""
+    info = engine.document("info")
+    if isinstance(info, Problem):
+        return info
+    return {str(option).partition(",")[0] for option in info.get("SecurityOptions") or ()}
 
 
 def conclude(observations: list[Observation], reasons: list[str]) -> Outcome:

@@ -1,23 +1,27 @@
 """Every control against its evidence cases (tests/cases), and no control without them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from auditor.catalogue import packaged
+from auditor.catalogue import decode_definition, packaged
 from auditor.engine import judge
 from auditor.evidence import decode_answer
 from auditor.model import Benchmark, Evidence, Target
+from auditor.yamlfile import compose
 from checks import check_types
 
 FOLDER = Path(__file__).parent / "cases"
 
 
+LIBRARY = packaged(check_types())
+
+
 def benchmarks() -> list[Benchmark]:
-    library = packaged(check_types())
-    return [library.load(f"{name}@{version}") for name, versions in library.names().items() for version in versions]
+    return [LIBRARY.load(f"{name}@{version}") for name, versions in LIBRARY.names().items() for version in versions]
 
 
 BENCHMARKS = benchmarks()
@@ -38,6 +42,10 @@ CASES = load_cases()
 @pytest.mark.parametrize(("key", "case"), [pytest.param(k, c, id=f"{k}: {c['name']}") for k, c in CASES])
 def test_case(key: str, case: dict[str, Any]) -> None:
     benchmark, control = CONTROLS[key]
+    if "parameters" in case:
+        where, node = LIBRARY.definitions[key]
+        chosen = compose(yaml.safe_dump(case["parameters"]), "parameters")
+        control = replace(control, check=decode_definition(where, node, check_types(), chosen).check)
     transport = "kubernetes" if control.target == "cluster" else "ssh"
     facts = {name: decode_answer(answer) for name, answer in case["facts"].items()}
     only = Benchmark(benchmark.name, benchmark.version, "", (control,), 1, "")

@@ -7,7 +7,8 @@ import pytest
 from auditor.model import Evidence, Status, Target
 from checks.container import Container
 from checks.container_access import EngineSocket, SensitiveMounts, plain_path
-from checks.container_isolation import Capabilities, CpuWeight, HostNamespace, declared_capabilities
+from checks.container_isolation import Capabilities, CpuWeight, declared_capabilities
+from checks.container_namespaces import HostNamespace
 from checks.docker_info import DockerInfo
 from checks.expectation import Expect
 from checks.image import Image, ImageUser

@@ -19,7 +19,7 @@ or ``{"engine": ..., "problem": {"reason": ..., "detail": ...}}``. No engine on 
 An element of a list that could not be read is ``{"Id": ..., "problem": {...}}``. Fields that are null are left out.
 
 Redacted by `reduce`: values of environment variables, commands (only their first word is kept), health checks' commands,
-seccomp profiles (a digest is kept), and credentials in URLs and driver options.
+seccomp profiles (a digest is kept), labels but a swarm's, and credentials in URLs and driver options.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ class Engine:
         return f"engine:{self.document}"
 
 
+#: The labels of a container that are kept: they tell a swarm's tasks. Others may hold anything.
+LABELS = ("com.docker.swarm.service.id", "com.docker.swarm.service.name")
+#: Stands behind the digest of a seccomp profile that filters nothing.
+ALLOWS_ALL = "allows all"
 #: What is kept of GET /info. Plugins, labels and registry credentials' names are not.
 INFO_FIELDS = (
     "ID", "Name", "ServerVersion", "OperatingSystem", "OSType", "KernelVersion", "Architecture", "Driver", "DriverStatus",
@@ -58,7 +62,7 @@ INFO_FIELDS = (
     "Swarm.Cluster.Spec.EncryptionConfig", "Swarm.Cluster.Spec.CAConfig.NodeCertExpiry", "Swarm.Managers",
     "RegistryConfig.InsecureRegistryCIDRs", "RegistryConfig.IndexConfigs{}.Name", "RegistryConfig.IndexConfigs{}.Secure",
     "RegistryConfig.Mirrors", "Containers", "ContainersRunning", "Images", "Warnings", "Containerd.Address", "Debug",
-    "DefaultAddressPools", "InitBinary", "Isolation", "Runtimes{}.path", "Plugins.Authorization",
+    "DefaultAddressPools", "InitBinary", "Isolation", "Runtimes{}.path", "Plugins.Authorization", "SystemTime",
 )  # fmt: skip
 VERSION_FIELDS = ("Version", "ApiVersion", "MinAPIVersion", "Os", "Arch", "GitCommit", "KernelVersion", "Components[].Name",
                   "Components[].Version")  # fmt: skip
@@ -66,8 +70,8 @@ VOLUME_FIELDS = ("Name", "Driver", "Scope", "Options")
 NETWORK_FIELDS = ("Id", "Name", "Driver", "Scope", "EnableIPv6", "Internal", "Attachable", "Ingress", "Options")
 CONTAINER_FIELDS = (
     "Id", "Name", "Image", "Created", "State.Status", "State.Running", "State.Restarting", "State.Pid", "State.StartedAt",
-    "State.Health.Status", "RestartCount", "Platform", "AppArmorProfile", "ProcessLabel", "MountLabel",
-    "Config.User", "Config.Image", "Config.Env", "Config.Healthcheck", "Config.ExposedPorts",
+    "State.FinishedAt", "State.Health.Status", "RestartCount", "Platform", "AppArmorProfile", "ProcessLabel", "MountLabel",
+    "Config.User", "Config.Image", "Config.Env", "Config.Healthcheck", "Config.ExposedPorts", "Config.Labels",
     "Mounts[].Type", "Mounts[].Name", "Mounts[].Source", "Mounts[].Destination", "Mounts[].RW", "Mounts[].Propagation",
     "Mounts[].Mode", "Mounts[].Driver", "NetworkSettings.Ports", "NetworkSettings.Networks{}.NetworkID",
     *(f"HostConfig.{name}" for name in (
@@ -104,11 +108,14 @@ _TYPES: dict[Document, dict[str, type]] = {
     "volumes": {"Name": str, "Driver": str, "Options": dict},
     "containers": {
         "Id": str, "Name": str, "Image": str, "Created": str, "State.Running": bool, "State.Pid": int, "AppArmorProfile": str,
-        "ProcessLabel": str, "MountLabel": str, "Config.User": str, "Config.Image": str, "Config.Env": list,
+        "ProcessLabel": str, "MountLabel": str, "Config.User": str, "Config.Image": str, "Config.Env": list, "Config.Labels": dict,
+        "HostConfig.RestartPolicy": dict,
         **{f"HostConfig.{name}": str for name in ("NetworkMode", "IpcMode", "PidMode", "UTSMode", "UsernsMode", "CgroupParent")},
         **{f"HostConfig.{name}": bool for name in ("Privileged", "ReadonlyRootfs", "PublishAllPorts")},
         **{f"HostConfig.{name}": int for name in ("CpuShares", "Memory", "NanoCpus", "CpuQuota", "PidsLimit")},
-        **{f"HostConfig.{name}": list for name in ("Binds", "CapAdd", "CapDrop", "SecurityOpt", "Devices", "Ulimits")},
+        **{f"HostConfig.{name}": list for name in (
+            "Binds", "CapAdd", "CapDrop", "SecurityOpt", "Devices", "DeviceRequests", "DeviceCgroupRules", "Ulimits",
+        )},
     },
     "images": {"Id": str, "RepoTags": list, "Config.User": str, "Config.Env": list, "Config.Healthcheck": dict},
 }  # fmt: skip
@@ -211,6 +218,9 @@ def _redact_config(config: dict[str, Any]) -> None:
 
 def _redact_container(container: dict[str, Any]) -> None:
     _redact_config(container["Config"])
+    if "Labels" in container["Config"]:
+        labels = container["Config"]["Labels"]
+        container["Config"]["Labels"] = {k: labels[k] for k in LABELS if k in labels}
     host = container["HostConfig"]
     if "SecurityOpt" in host:
         host["SecurityOpt"] = [_security_option(str(option)) for option in host["SecurityOpt"]]
@@ -224,8 +234,30 @@ def _security_option(option: str) -> str:
     for sign in ("seccomp=", "seccomp:"):
         profile = option.removeprefix(sign)
         if profile != option and profile.lstrip().startswith("{"):
-            return f"{sign}[profile sha256:{hashlib.sha256(profile.encode()).hexdigest()[:16]}]"
+            empty = f" {ALLOWS_ALL}" if _allows_all(profile) else ""
+            return f"{sign}[profile sha256:{hashlib.sha256(profile.encode()).hexdigest()[:16]}{empty}]"
     return option
+
+
+def _allows_all(profile: str) -> bool:
+    """Whether a seccomp profile lets every system call through: by default, and no rule says otherwise."""
+    try:
+        parsed = msgspec.json.decode(profile, type=_Profile)
+    except msgspec.DecodeError:
+        return False
+    harmless = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
+    return parsed.defaultAction in harmless and all(rule.action in harmless for rule in parsed.syscalls or ())
+
+
+class _Rule(msgspec.Struct):
+    action: str = ""
+
+
+class _Profile(msgspec.Struct):
+    """What is read of a seccomp profile."""
+
+    defaultAction: str = ""  # noqa: N815 - the profile's own word
+    syscalls: list[_Rule] | None = None
 
 
 def _redact_image(image: dict[str, Any]) -> None:
