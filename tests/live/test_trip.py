@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auditor.model import Problem
-from tests.support.collecting import apart_from_who, collect, one, spec
+from tests.support.collecting import apart_from_who, collect, lasting, one, spec
 from tests.support.counting import counting
 from tests.support.engine import CONTAINERS, DockerHost
 from tests.support.host import Entry, TestHost, busybox_applets
@@ -74,7 +74,7 @@ def test_every_shell_gives_the_same_evidence(both: DockerHost) -> None:
     for shell in ("dash", "bash", "busybox"):
         change_shell(both, shell)
         assert both.ssh("readlink /proc/$$/exe; true") == f"/usr/bin/{shell}\n"
-        seen[shell] = one(both)
+        seen[shell] = lasting(one(both))
     assert {p["name"] for p in seen["dash"]["processes"]} >= {*COMPONENTS, "dockerd"}
     assert seen["bash"] == seen["dash"]
     assert seen["busybox"] == seen["dash"]
@@ -83,14 +83,14 @@ def test_every_shell_gives_the_same_evidence(both: DockerHost) -> None:
 def test_busybox_tools_and_docker_client_give_the_same_evidence(both: DockerHost) -> None:
     """Last in this module that uses the host: its tools are replaced, and curl taken away."""
     change_shell(both, "dash")
-    before = one(both)
+    before = lasting(one(both))
     both.remove("/usr/bin/curl")
-    by_client = one(both)
+    by_client = lasting(one(both))
     assert by_client == before
     both.place(*busybox_applets())
     change_shell(both, "busybox")
     assert both.ssh("readlink /usr/bin/grep; readlink /usr/bin/stat; readlink /usr/bin/timeout") == "busybox\n" * 3
-    by_busybox = one(both)
+    by_busybox = lasting(one(both))
     assert {k: v for k, v in by_busybox.items() if v != before[k]} == {}
     assert one(both, user="auditor")["processes"] == before["processes"]
 
