@@ -35,7 +35,11 @@ def results(folder: Path) -> dict:
 
 def test_demo_reports_three_targets(demo: Path) -> None:
     document = results(demo / "out")
-    assert {(t["name"], t["kind"]) for t in document["targets"]} == {("web-1", "docker-host"), ("cp-1", "node"), ("shop", "cluster")}
+    assert {(t["name"], t["kind"]) for t in document["targets"]} == {
+        ("web-1", "docker-host"),
+        ("cp-1", "node"),
+        ("shop", "cluster"),
+    }
     statuses = {f["status"] for f in document["findings"]}
     assert {"pass", "fail", "not_applicable"} <= statuses
     assert not [f for f in document["findings"] if f["status"] == "error"]
@@ -94,7 +98,9 @@ def test_selection_is_in_the_results(tmp_path: Path) -> None:
     document = results(tmp_path / "out")
     assert {f["id"] for f in document["findings"]} == {"2.15"}
     assert document["run"]["selection"] == {"benchmarks": ["cis-docker@1.6.0"], "level": 1, "only": ["2.15"], "limit": []}
-    assert [(b["name"], b["version"], b["selected_because"]) for b in document["benchmarks"]] == [("cis-docker", "1.6.0", "asked for")]
+    assert [(b["name"], b["version"], b["selected_because"]) for b in document["benchmarks"]] == [
+        ("cis-docker", "1.6.0", "asked for")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +130,9 @@ def test_bad_usage_is_one_clear_line_and_exit_code_2(tmp_path: Path, argv: list[
 
 
 def test_bad_inventory_names_every_mistake(tmp_path: Path) -> None:
-    (tmp_path / "inv.yaml").write_text("hosts:\n  - {name: a, adress: 10.0.0.1}\n  - {name: a}\nclusters:\n  - {name: c, nodes: [zz]}\n")
+    (tmp_path / "inv.yaml").write_text(
+        "hosts:\n  - {name: a, adress: 10.0.0.1}\n  - {name: a}\nclusters:\n  - {name: c, nodes: [zz]}\n"
+    )
     done = auditor(tmp_path, "audit", "-i", "inv.yaml")
     assert done.returncode == 2
     assert "inv.yaml:2:15: there is no key 'adress' here; did you mean 'address'?" in done.stderr
