@@ -116,3 +116,14 @@ def test_many_hosts_at_once(docker_host: DockerHost) -> None:
     assert [e.error for e in found.values()] == [None] * 12
     assert (seen.connections, len(seen.channels)) == (12, 12)
     assert len({json.dumps(e.facts["engine:containers"], sort_keys=True) for e in found.values()}) == 1
+
+
+@pytest.mark.parametrize(("user", "told"), [("root", "0700"), ("plain", "denied")])
+def test_files_of_a_container_are_those_it_sees(needs_hosts: None, user: str, told: str) -> None:
+    """etcd's folder is what its own mounts say; who can't look into them must not take the host's for it."""
+    with KubeNode() as node:
+        pid = node.pids["etcd"]
+        node.run("nsenter", "-t", str(pid), "-m", "mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", "/var/lib/etcd")
+        node.run("chmod", "755", "/var/lib/etcd")
+        (file,) = one(node, user=user)["files:process=etcd,flag=--data-dir"]["files"]
+    assert (file["problem"]["reason"] if "problem" in file else file["mode"]) == told, file

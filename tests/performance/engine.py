@@ -30,7 +30,8 @@ def grown(evidence: Evidence, count: int) -> Evidence:
         (engine,) = facts[key]
         repeated = []
         for number, element in enumerate(islice(cycle(engine["data"]), count)):
-            identity = f"{number:064x}"
+            # The images that the containers run keep their identity.
+            identity = element["Id"] if name == "RepoTags" and number < len(engine["data"]) else f"{number:064x}"
             label: Any = f"/{element[name].strip('/')}-{number}" if name == "Name" else [f"shop/image-{number}:1"]
             repeated.append({**copy.deepcopy(element), "Id": identity, name: label})
         engine["data"] = repeated
