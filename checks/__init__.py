@@ -25,6 +25,7 @@ BUILT_IN = {
     "setting": "checks.setting:Setting",
     "stopped_containers": "checks.sprawl:StoppedContainers",
     "unused_images": "checks.sprawl:UnusedImages",
+    "swarm": "checks.swarm:Swarm",
     "workload": "checks.workload:Workload",
 }
 

@@ -14,6 +14,7 @@ from auditor.facts import engine_answers, host_answers, redact
 from auditor.facts.docker import Engine
 from auditor.facts.host import AuditRules, Config, Files, Processes, System
 from auditor.facts.records import Answers, Record, first, missing, split, text, whole
+from auditor.facts.swarm import Swarm
 from auditor.model import Fact, Problem, Reason
 
 __all__ = ["facts_of", "split"]
@@ -32,9 +33,10 @@ def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
             found[fact.key] = host_answers.files(answers, index, stats, fact)
         elif isinstance(fact, AuditRules):
             found[fact.key] = host_answers.audit_rules(answers)
-        elif isinstance(fact, Engine):
+        elif isinstance(fact, Engine | Swarm):
             engines = engines if engines is not None else engine_answers.engines(answers, processes)
-            found[fact.key] = engines.get(fact.document, engines.get("", []))
+            name = fact.document if isinstance(fact, Engine) else fact.key
+            found[fact.key] = engines.get(name, engines.get("", []))
         elif fact.key not in found:
             found[fact.key] = Problem(Reason.ABSENT, "a host can't answer this; it needs the cluster's API")
     return found

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from auditor.facts import docker
+from auditor.facts import docker, swarm_answers
 from auditor.facts.records import Answers, Record, failed, missing, problem_at, reason_of, text, whole
 from auditor.model import Problem, Reason
 
@@ -19,13 +19,16 @@ _NO_ENGINE = {
     b"no-socket": Problem(Reason.ABSENT, "the engine's socket is not there"),
 }
 
+#: What an engine is asked for; the swarm is a fact of its own.
+_NAMES = (*docker.DOCUMENTS, "swarm")
+
 
 def engines(answers: Answers, processes: Any) -> dict[str, Any]:
     """Return document -> list of engines; the key "" stands for documents that no engine was asked for."""
     if isinstance(processes, Problem):
         return {"": processes}
     expected = [p["pid"] for p in processes if p["name"] == "dockerd" and not p["contained"]]
-    found: dict[str, list[dict[str, Any]]] = {d: [] for d in docker.DOCUMENTS}
+    found: dict[str, list[dict[str, Any]]] = {d: [] for d in _NAMES}
     starts = [i for i, r in enumerate(answers.records) if r.words[0] == "engine"]
     asked = set()
     for start, end in pairwise([*starts, len(answers.records)]):
@@ -34,13 +37,13 @@ def engines(answers: Answers, processes: Any) -> dict[str, Any]:
         asked.add(pid)
         head = {"engine": f"unix://{socket}" if socket else "dockerd", "pid": pid}
         documents = _engine(record, answers.records[start + 1 : end], missing(answers))
-        for name in docker.DOCUMENTS:
+        for name in _NAMES:
             answer = documents.get(name, missing(answers))
             entry = {"problem": problem_at("", answer)["problem"]} if isinstance(answer, Problem) else {"data": answer}
             found[name].append({**head, **entry})
     for pid in expected:
         if pid not in asked:
-            for name in docker.DOCUMENTS:
+            for name in _NAMES:
                 found[name].append({"engine": "dockerd", "pid": pid, "problem": problem_at("", missing(answers))["problem"]})
     return dict(found)
 
@@ -48,8 +51,8 @@ def engines(answers: Answers, processes: Any) -> dict[str, Any]:
 def _engine(head: Record, records: list[Record], untold: Problem) -> dict[str, Any]:
     for word, problem in _NO_ENGINE.items():
         if word in head.body:
-            return dict.fromkeys(docker.DOCUMENTS, problem)
-    answers: dict[str, Any] = {}
+            return dict.fromkeys(_NAMES, problem)
+    answers: dict[str, Any] = {"swarm": swarm_answers.data_of(records, untold)}
     for i, record in enumerate(records):
         if record.words[0] == "list":
             refused = _list_problem(record)

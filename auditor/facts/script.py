@@ -12,6 +12,7 @@ Records (a line ``MARKER word ...``, then bytes up to the next record; see `audi
     plan | stat                                      which files belong to which question; what stat says of them
     audit-status | audit-rules | audit-none          auditctl
     engine PID SOCKET | doc NAME | list NAME | u CODE URL | s PID   an engine's answers
+    w PART PATH                                      what an engine and its host say of a swarm
     rc CODE                                          the exit code of the command before it
     end                                              all is said
 """
@@ -26,6 +27,7 @@ from typing import Literal
 
 from auditor.facts.docker import Engine
 from auditor.facts.host import CONFIG_FLAGS, CONTENT_PATHS, ENVIRONMENT, PROGRAMS, AuditRules, Config, Files
+from auditor.facts.swarm import Swarm
 from auditor.model import Fact
 
 #: Bytes of one configuration file; more is said to be truncated.
@@ -61,7 +63,7 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     Raises `UnsafeQuestionError` for a configuration file outside those that may be read.
     """
     ordered = sorted(facts, key=lambda f: f.key)
-    documents = [f.document for f in ordered if isinstance(f, Engine)]
+    documents: list[str] = [f.document for f in ordered if isinstance(f, Engine)]
     configs = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Config)]
     files = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Files)]
     q = shlex.quote
@@ -80,6 +82,9 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
         lines.append(_part("stat"))
     if any(isinstance(f, AuditRules) for f in ordered):
         lines.append(_part("audit"))
+    if any(isinstance(f, Swarm) for f in ordered):
+        documents.append("swarm")
+        lines.append(_part("swarm"))
     if documents:
         lines += [f"documents={q(' '.join(documents))}", _part("engines")]
     # Both streams go through head: it bounds them, and it makes few large packets of many small writes.

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from auditor.facts import swarm
 from auditor.facts.docker import Document, reduce
 from auditor.facts.redact import redact_url
 from auditor.model import Problem, Reason
@@ -95,7 +96,7 @@ def collect_engine(spec: EngineSpec, wanted: frozenset[str]) -> dict[str, Any]:
 
     Raises `TargetError` when the engine can't be reached. Containers and images that vanish in between are left out.
     """
-    facts: dict[str, Any] = {key: NO_HOST for key in wanted if not key.startswith("engine:")}
+    facts: dict[str, Any] = {key: NO_HOST for key in wanted if not key.startswith("engine:") and key != swarm.Swarm().key}
     documents = [d for d in get_args(Document) if f"engine:{d}" in wanted]
     with _connected(spec) as reader:
         for document in documents:
@@ -105,6 +106,8 @@ def collect_engine(spec: EngineSpec, wanted: frozenset[str]) -> dict[str, Any]:
             except _MissingError as error:
                 entry["problem"] = {"reason": error.problem.reason.value, "detail": error.problem.detail}
             facts[f"engine:{document}"] = [entry]
+        if swarm.Swarm().key in wanted:
+            facts[swarm.Swarm().key] = [reader.membership() | {"engine": redact_url(spec.url), "pid": None}]
     return facts
 
 
@@ -206,6 +209,31 @@ class _Reader:
                 element["proc"] = {"problem": {"reason": NO_HOST.reason.value, "detail": NO_HOST.detail}}
             found.append(element)
         return found
+
+    def membership(self) -> dict[str, Any]:
+        """Return the engine's entry of a `auditor.facts.swarm.Swarm` fact; the host's part of it is missing."""
+        try:
+            try:
+                data = swarm.reduce_info(self.get("/info"))
+            except ValueError as error:
+                raise _MissingError(Problem(Reason.UNPARSABLE, f"GET /info: {error}"[:300])) from None
+        except _MissingError as error:
+            return {"problem": {"reason": error.problem.reason.value, "detail": error.problem.detail}}
+        if data["info"]["LocalNodeState"] != "inactive":
+            for part in swarm.HOST_PARTS:
+                data[part] = {"problem": {"reason": NO_HOST.reason.value, "detail": NO_HOST.detail}}
+        if data["info"].get("ControlAvailable"):
+            for name in swarm.PARTS:
+                data[name] = self._part(name)
+        return {"data": data}
+
+    def _part(self, name: swarm.Part) -> Any:
+        try:
+            return swarm.reduce_part(name, self.get(f"/{name}"))
+        except _MissingError as error:
+            return {"problem": {"reason": error.problem.reason.value, "detail": error.problem.detail}}
+        except ValueError as error:
+            return {"problem": {"reason": Reason.UNPARSABLE.value, "detail": f"GET /{name}: {error}"[:300]}}
 
     def get(self, path: str) -> bytes:
         """Return the body of an answer 200; raises `_MissingError` for every other end, bodies that are too large included."""
