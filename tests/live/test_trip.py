@@ -104,7 +104,6 @@ def test_nothing_is_written_and_nothing_keeps_running(needs_docker: None, user: 
         containers = host.docker("ps", "-a", "--no-trunc")
         one(host, user=user)
         host.wait_for(lambda: set(host.processes()) <= set(processes), "the audit's processes to end", 5)
-        assert host.processes().keys() == processes.keys()
         changed = sorted(path for path, facts in host.files().items() if files.get(path) != facts)
         assert [path for path in changed if not path.startswith("/run/sudo")] == []
         assert host.docker("ps", "-a", "--no-trunc").count("\n") == containers.count("\n")
