@@ -66,6 +66,17 @@ EXPECTED: dict[str, tuple[str, dict[str, str]]] = {
     "docker-audit-dockerd": ("fail", {"file//usr/sbin/dockerd": "fail"}),  # there is no audit system on it
 }
 
+SWARM = (
+    "manager-count",
+    "listen-address",
+    "overlay-encrypted",
+    "secrets",
+    "autolock",
+    "unlock-key-rotation",
+    "node-certificate",
+    "ca-rotation",
+    "plane-separation",
+)
 #: Control -> its verdict and the containers (or else) that fail; whatever else it says passes or does not apply.
 FAILING: dict[str, tuple[str, set[str]]] = {
     "docker-container-privileged-ports": ("manual", set()),  # `bad` uses the host's network: its ports are not known
@@ -87,6 +98,7 @@ FAILING: dict[str, tuple[str, set[str]]] = {
     "docker-container-host-userns": ("pass", set()),
     "docker-unused-images": ("pass", set()),
     "docker-stopped-containers": ("manual", set()),
+    **{f"docker-swarm-{name}": ("not_applicable", set()) for name in SWARM},  # the engine is in no swarm
 }
 
 
