@@ -13,6 +13,7 @@ BUILT_IN = {
     "audit_rule": "checks.audit_rule:AuditRule",
     "container": "checks.container:Container",
     "daemon_listener": "checks.daemon_listener:DaemonListener",
+    "docker_exec": "checks.docker_exec:DockerExec",
     "docker_info": "checks.docker_info:DockerInfo",
     "file_mode": "checks.files:FileMode",
     "file_owner": "checks.files:FileOwner",

@@ -19,6 +19,7 @@ from checks.container_life import Health, RestartPolicy
 from checks.container_limits import CgroupParent, Ulimits
 from checks.container_namespaces import DefaultBridge, HostNamespace
 from checks.container_ports import BoundAddress, NeededPorts, PrivilegedPorts
+from checks.container_programs import SshServer
 from checks.container_propagation import MountPropagation
 from checks.container_seccomp import Seccomp
 from checks.docker_info import field_judge
@@ -73,6 +74,7 @@ class Container:
     seccomp: Seccomp | None = None
     selinux: SeLinux | None = None
     sensitive_mounts: SensitiveMounts | None = None
+    ssh_server: SshServer | None = None
     ulimits: Ulimits | None = None
     user: User | None = None
 

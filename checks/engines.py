@@ -14,6 +14,7 @@ from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
 from checks import base
 
 NO_ENGINE = "no Docker engine runs here"
+PODMAN = "podman answers on this socket: it has no daemon that could be set up"
 #: The dockerd settings that the host can tell; asked with the same words as a ``setting`` check asks, so asked once.
 DAEMON_CONFIG = Config(process="dockerd", flag="--config-file", path="/etc/docker/daemon.json")
 DAEMON_FACTS: frozenset[Fact] = frozenset({Processes(), DAEMON_CONFIG})
@@ -39,13 +40,17 @@ class EngineFacts:
 
     def document(self, document: Document) -> Any | Problem:
         """Return one of this engine's documents."""
-        answers = self.facts.get(Engine(document))
+        return self.answer(Engine(document))
+
+    def answer(self, fact: Fact) -> Any | Problem:
+        """Return this engine's data of a fact that has an entry for each engine."""
+        answers = self.facts.get(fact)
         if isinstance(answers, Problem):
             return answers
         for answer in answers:
             if (answer["engine"], answer.get("pid")) == (self.url, self.pid):
                 return problem_of(answer) if "problem" in answer else answer["data"]
-        return Problem(Reason.ABSENT, f"no {document} of {self.url}")
+        return Problem(Reason.ABSENT, f"no {fact.key} of {self.url}")
 
     def process(self) -> dict[str, Any] | Problem:
         """Return the dockerd process of this engine."""
@@ -102,14 +107,17 @@ def answers(facts: Facts, document: Document) -> Answers:
         return Answers((), (base.error("daemon/dockerd", found, source=source(document)),))
     read: list[tuple[EngineFacts, Any]] = []
     missing: list[Observation] = []
+    podman = False
     for answer in found:
         suffix = f"@{answer['engine']}" if len(found) > 1 else ""
         engine = EngineFacts(answer["engine"], answer.get("pid"), suffix, facts)
         if "problem" in answer:
             missing.append(base.error(f"daemon/dockerd{suffix}", problem_of(answer), source=source(document)))
+        elif document == "info" and "BuildahVersion" in answer["data"]:
+            podman = True
         else:
             read.append((engine, answer["data"]))
-    return Answers(tuple(read), tuple(missing), "" if found else NO_ENGINE)
+    return Answers(tuple(read), tuple(missing), PODMAN if podman else "" if found else NO_ENGINE)
 
 
 def source(document: Document, field: str = "") -> str:

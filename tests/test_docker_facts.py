@@ -35,7 +35,10 @@ def by_id(elements: list[dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("document", ["info", "version"])
 def test_command_line_and_api_give_the_same_object(document: Any) -> None:
-    assert reduce(document, raw(API[document])) == reduce(document, raw(CLI[document]))
+    api, cli = reduce(document, raw(API[document])), reduce(document, raw(CLI[document]))
+    for told in (api, cli):
+        told.pop("SystemTime", None)  # they were asked one after the other
+    assert api == cli
 
 
 @pytest.mark.parametrize("document", ["networks", "volumes"])

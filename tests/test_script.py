@@ -95,7 +95,7 @@ def test_nothing_is_written_by_name() -> None:
     script, _ = compose(FACTS, "feed")
     lines = [line for line in script.decode().splitlines() if "awk" not in line and "getline" not in line]
     targets = {t for line in lines for t in re.findall(r">>?\s*([^\s;)|>]+)", line)}
-    assert targets <= {"/dev/null", "&2", "&3", "&1", "&-"}, targets
+    assert targets <= {"/dev/null", "&1", "&2", "&3", "&4", "&-"}, targets
 
 
 def test_a_slow_host_is_an_error_of_what_it_did_not_say() -> None:

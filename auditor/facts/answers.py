@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from auditor.facts import engine_answers, host_answers, redact
+from auditor.facts import engine_answers, host_answers, inside_answers, redact
 from auditor.facts.docker import Engine
 from auditor.facts.host import AuditRules, Config, Files, Processes, System
+from auditor.facts.inside import ExecLog, Execs, Programs
 from auditor.facts.records import Answers, Record, first, missing, split, text, whole
 from auditor.facts.swarm import Swarm
 from auditor.model import Fact, Problem, Reason
@@ -33,7 +34,9 @@ def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
             found[fact.key] = host_answers.files(answers, index, stats, fact)
         elif isinstance(fact, AuditRules):
             found[fact.key] = host_answers.audit_rules(answers)
-        elif isinstance(fact, Engine | Swarm):
+        elif isinstance(fact, ExecLog):
+            found[fact.key] = inside_answers.exec_log(first(answers, "exec-log"), missing(answers))
+        elif isinstance(fact, Engine | Swarm | Programs | Execs):
             engines = engines if engines is not None else engine_answers.engines(answers, processes)
             name = fact.document if isinstance(fact, Engine) else fact.key
             found[fact.key] = engines.get(name, engines.get("", []))

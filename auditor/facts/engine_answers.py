@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from auditor.facts import docker, swarm_answers
+from auditor.facts import docker, inside_answers, swarm_answers
+from auditor.facts.inside import FACTS as INSIDE
 from auditor.facts.records import Answers, Record, failed, missing, problem_at, reason_of, text, whole
 from auditor.model import Problem, Reason
 
@@ -19,8 +20,8 @@ _NO_ENGINE = {
     b"no-socket": Problem(Reason.ABSENT, "the engine's socket is not there"),
 }
 
-#: What an engine is asked for; the swarm is a fact of its own.
-_NAMES = (*docker.DOCUMENTS, "swarm")
+#: What an engine is asked for; the swarm and the insides of containers are facts of their own.
+_NAMES = (*docker.DOCUMENTS, *INSIDE, "swarm")
 
 
 def engines(answers: Answers, processes: Any) -> dict[str, Any]:
@@ -61,11 +62,16 @@ def _engine(head: Record, records: list[Record], untold: Problem) -> dict[str, A
         elif record.words[0] == "doc" and record.words[1] not in answers:
             tail = []
             for later in records[i + 1 :]:
-                if later.words[0] not in ("u", "s"):
+                if later.words[0] not in ("u", "s", "n"):
                     break
                 tail.append(later)
             name: Any = record.words[1]
-            answers[name] = _engine_document(name, record, tail) if name in docker.DOCUMENTS else untold
+            if name == "programs":
+                answers[name] = inside_answers.programs(record)
+            elif name == "execs":
+                answers[name] = inside_answers.execs(record, tail)
+            else:
+                answers[name] = _engine_document(name, record, tail) if name in docker.DOCUMENTS else untold
     return answers
 
 
@@ -83,6 +89,7 @@ def _list_problem(record: Record) -> Problem | None:
 def _engine_document(name: Any, record: Record, tail: list[Record]) -> Any:
     bodies: list[tuple[bytes, Record | None]] = []
     procs: dict[int, Record] = {}
+    shared: dict[int, list[str]] = {}
     body = record.body
     last = record
     for later in tail:
@@ -90,6 +97,8 @@ def _engine_document(name: Any, record: Record, tail: list[Record]) -> Any:
         if later.words[0] == "u":
             bodies.append((body, later))
             body = later.body
+        elif later.words[0] == "n":
+            shared = inside_answers.shared_namespaces(later)
         else:
             procs[whole(later.words[1])] = later
     if not any(r.words[0] == "u" for r in tail) and record.body.strip():
@@ -107,7 +116,7 @@ def _engine_document(name: Any, record: Record, tail: list[Record]) -> Any:
         elements.append({"Id": "?", "problem": {"reason": Reason.TIMEOUT.value, "detail": detail}})
     if name == "containers":
         for element in elements:
-            _add_proc(element, procs)
+            _add_proc(element, procs, shared)
     return sorted(elements, key=lambda element: ("problem" in element, str(element.get("Name", "")), str(element["Id"])))
 
 
@@ -150,7 +159,7 @@ def _elements(name: Any, bodies: list[tuple[bytes, Record | None]]) -> Iterator[
                 yield {"Id": "?", "problem": {"reason": Reason.UNPARSABLE.value, "detail": f"{error}"[:300]}}
 
 
-def _add_proc(container: dict[str, Any], procs: dict[int, Record]) -> None:
+def _add_proc(container: dict[str, Any], procs: dict[int, Record], shared: dict[int, list[str]]) -> None:
     pid = (container.get("State") or {}).get("Pid") or 0
     if not pid:
         return
@@ -164,7 +173,7 @@ def _add_proc(container: dict[str, Any], procs: dict[int, Record]) -> None:
             key, _, value = line.partition(":")
             status[key] = value.strip()
     if "Uid" in status:
-        container["proc"] = {**status, "uid_map": maps}
+        container["proc"] = {**status, "uid_map": maps, **({"shared": shared[pid]} if pid in shared else {})}
     else:
         problem = Problem(Reason.ABSENT, "its first process could not be read in /proc")
         container["proc"] = {"problem": {"reason": problem.reason.value, "detail": problem.detail}}

@@ -11,7 +11,8 @@ Records (a line ``MARKER word ...``, then bytes up to the next record; see `audi
     c INDEX PID FROM PATH                            a configuration file: a line of stat, then its content
     plan | stat                                      which files belong to which question; what stat says of them
     audit-status | audit-rules | audit-none          auditctl
-    engine PID SOCKET | doc NAME | list NAME | u CODE URL | s PID   an engine's answers
+    exec-log                                         uses of docker exec in the audit log
+    engine PID SOCKET | doc NAME | list NAME | u CODE URL | s PID | n PID   an engine's answers
     w PART PATH                                      what an engine and its host say of a swarm
     rc CODE                                          the exit code of the command before it
     end                                              all is said
@@ -27,6 +28,8 @@ from typing import Literal
 
 from auditor.facts.docker import Engine
 from auditor.facts.host import CONFIG_FLAGS, CONTENT_PATHS, ENVIRONMENT, PROGRAMS, AuditRules, Config, Files
+from auditor.facts.inside import FACTS as INSIDE
+from auditor.facts.inside import ExecLog
 from auditor.facts.swarm import Swarm
 from auditor.model import Fact
 
@@ -85,8 +88,11 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     if any(isinstance(f, Swarm) for f in ordered):
         documents.append("swarm")
         lines.append(_part("swarm"))
+    documents += [f.key for f in ordered if f.key in INSIDE]  # after the containers, which tell what to ask for
+    if any(isinstance(f, ExecLog) for f in ordered):
+        lines.append(_part("exec_log"))
     if documents:
-        lines += [f"documents={q(' '.join(documents))}", _part("engines")]
+        lines += [f"documents={q(' '.join(documents))}", _part("containers"), _part("engines")]
     # Both streams go through head: it bounds them, and it makes few large packets of many small writes.
     bounded = f"2>&1 >&3 3>&- | head -c {STREAM_LIMIT} >&2; }} 3>&1 | head -c {STREAM_LIMIT}"
     lines += ["b end", f"}} </dev/null {bounded}", "exit 0", ""]

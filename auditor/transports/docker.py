@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from auditor.facts import swarm
+from auditor.facts import inside, swarm
 from auditor.facts.docker import Document, reduce
 from auditor.facts.redact import redact_url
 from auditor.model import Problem, Reason
@@ -87,6 +87,12 @@ class _Version(msgspec.Struct):
     api: str = msgspec.field(name="ApiVersion")
 
 
+class _Busy(msgspec.Struct):
+    """What is read of a container beside what its facts keep."""
+
+    exec_ids: list[str] | None = msgspec.field(name="ExecIDs", default=None)
+
+
 _API_VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}")
 _LISTED = msgspec.json.Decoder(list[_Listed])
 
@@ -106,6 +112,13 @@ def collect_engine(spec: EngineSpec, wanted: frozenset[str]) -> dict[str, Any]:
             except _MissingError as error:
                 entry["problem"] = {"reason": error.problem.reason.value, "detail": error.problem.detail}
             facts[f"engine:{document}"] = [entry]
+        for key in sorted(wanted & inside.FACTS.keys()):
+            entry = {"engine": redact_url(spec.url), "pid": None}
+            try:
+                entry["data"] = reader.inside(key)
+            except _MissingError as error:
+                entry["problem"] = {"reason": error.problem.reason.value, "detail": error.problem.detail}
+            facts[key] = [entry]
         if swarm.Swarm().key in wanted:
             facts[swarm.Swarm().key] = [reader.membership() | {"engine": redact_url(spec.url), "pid": None}]
     return facts
@@ -180,26 +193,29 @@ class _Reader:
         self.client = client
         self.deadline = deadline
         self.prefix = prefix
+        self.exec_ids: list[str] | None = None  # of commands in containers; None until the containers were read
 
     def document(self, document: Document, path: str) -> Any:
         """Return one reduced document; raises `_MissingError`."""
         raw = self.get(path)
         try:
-            return reduce(document, raw)
+            element = reduce(document, raw)
+            if self.exec_ids is not None and document == "containers":
+                self.exec_ids += msgspec.json.decode(raw, type=_Busy).exec_ids or []
         except ValueError as error:
             raise _MissingError(Problem(Reason.UNPARSABLE, f"GET {path}: {error}"[:300])) from None
+        return element
 
     def elements(self, document: Document) -> list[dict[str, Any]]:
         """Return every element of a list, inspected; one that can't be read is a problem in its place."""
         listing, inspect = _LISTS[document]
-        try:
-            listed = _LISTED.decode(self.get(listing))
-        except msgspec.DecodeError as error:
-            raise _MissingError(Problem(Reason.UNPARSABLE, f"GET {listing}: {error}"[:300])) from None
+        listed = self._listed(listing)
+        if document == "containers":
+            self.exec_ids = []
         found: list[dict[str, Any]] = []
-        for identity in dict.fromkeys(element.id for element in listed):
+        for identity in listed:
             try:
-                element = self.document(document, inspect.format(quote(identity, safe=":")))
+                element = self.document(document, inspect.format(identity))
             except _MissingError as error:
                 if not error.gone:
                     problem = {"reason": error.problem.reason.value, "detail": error.problem.detail}
@@ -209,6 +225,36 @@ class _Reader:
                 element["proc"] = {"problem": {"reason": NO_HOST.reason.value, "detail": NO_HOST.detail}}
             found.append(element)
         return found
+
+    def inside(self, key: str) -> list[dict[str, Any]]:
+        """Return the data of a fact of `auditor.facts.inside`; raises `_MissingError` when it can't be had at all."""
+        if key == inside.Execs().key:
+            if self.exec_ids is None:
+                self.elements("containers")
+            asked, read = [(i, f"/exec/{i}/json") for i in self.exec_ids or ()], inside.reduce_exec
+        else:
+            # every process of theirs by its own name: what the engine's host has for ps must know -o
+            listed = self._listed("/containers/json")
+            asked, read = [(i, f"/containers/{i}/top?ps_args=-eo%20pid,comm") for i in listed], inside.reduce_top
+        found: list[dict[str, Any]] = []
+        for identity, path in asked:
+            try:
+                found.append({"Id": identity, **read(self.get(path))})
+            except _MissingError as error:
+                if not error.gone:
+                    found.append(
+                        {"Id": identity, "problem": {"reason": error.problem.reason.value, "detail": error.problem.detail}}
+                    )
+            except ValueError as error:
+                detail = f"GET {path}: {error}"[:300]
+                found.append({"Id": identity, "problem": {"reason": Reason.UNPARSABLE.value, "detail": detail}})
+        return sorted(found, key=lambda e: ("problem" in e, e.get("ContainerID", ""), e["Id"]))
+
+    def _listed(self, path: str) -> list[str]:
+        try:
+            return list(dict.fromkeys(quote(element.id, safe=":") for element in _LISTED.decode(self.get(path))))
+        except msgspec.DecodeError as error:
+            raise _MissingError(Problem(Reason.UNPARSABLE, f"GET {path}: {error}"[:300])) from None
 
     def membership(self) -> dict[str, Any]:
         """Return the engine's entry of a `auditor.facts.swarm.Swarm` fact; the host's part of it is missing."""
