@@ -2,86 +2,92 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from auditor.facts.host import PROGRAMS, AuditRules, Files, Processes
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, Status, problem_of
-from checks import base, running
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, Status
+from checks import audit_targets, base, file_question
+from checks.audit_targets import Place
 from checks.auditrules import ALL_PERMS, Coverage, coverage
-from checks.files import check_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRule:
-    """The loaded audit rules record access of the kinds ``perms`` to a file: ``path``, or the ``executable`` of a running program.
+    """The loaded audit rules record access of the kinds ``perms`` to a file or folder, found in exactly one of these ways.
 
-    ``perms`` are letters of rwxa. A recursive watch on a folder above counts, a ``never`` rule before it takes away; where
-    only some accesses are recorded a person decides (manual). A file that isn't there is not applicable.
+    ``path``; the ``executable`` of a running program; a ``file`` as `file_mode` finds it; or a ``place``: the folder of the
+    engine's configuration (``config_folder``), its ``data_root``, the state folder of its containerd (``containerd_state``), the
+    programs that its ``runtimes`` are.
+
+    ``perms`` are letters of rwxa. A recursive watch on a folder above counts, a ``never`` rule before it takes away; where only
+    some accesses are recorded a person decides (manual). A file that isn't there is not applicable. With ``or_unit`` a rule on
+    that systemd unit's file does instead.
     """
 
     path: str = ""
     executable: str = ""
+    file: Files | None = None
+    place: Place | None = None
+    or_unit: str = ""
     perms: str = "wa"
 
     def __post_init__(self) -> None:
-        if bool(self.path) == bool(self.executable):
-            raise ValueError("give exactly one of path and executable")
+        if len([w for w in (self.path, self.executable, self.file, self.place) if w]) != 1:
+            raise ValueError("give exactly one of path, executable, file and place")
         if self.path:
-            check_path(self.path)
+            file_question.check_path(self.path)
             if self.path.endswith("/*"):
                 raise ValueError("path must name one file or folder")
+        if self.file:
+            file_question.check_question(self.file)
+        if self.or_unit:
+            file_question.check_question(Files(unit=self.or_unit))
         if self.executable and self.executable not in PROGRAMS:
             raise ValueError(f"executable must be one of {', '.join(PROGRAMS)}, not {self.executable!r}")
         if not self.perms or not set(self.perms) <= ALL_PERMS:
             raise ValueError("perms must be letters of rwxa")
 
-    @property
-    def _file(self) -> Files:
-        return Files(path=self.path)
-
     def needs(self) -> frozenset[Fact]:
         """The rules, and where the file is."""
-        return frozenset({AuditRules(), self._file if self.path else Processes()})
+        found: set[Fact] = {AuditRules()}
+        if self.executable:
+            found.add(Processes())
+        elif self.place:
+            found |= audit_targets.NEEDS[self.place]
+        else:
+            found |= file_question.needs(self.file or Files(path=self.path))
+        return frozenset(found | ({Files(unit=self.or_unit)} if self.or_unit else set()))
 
     def evaluate(self, facts: Facts) -> Outcome:
-        """Judge the file, or each distinct executable of the program."""
-        found = self._executables(facts) if self.executable else self._existing(facts)
+        """Judge every file that is meant."""
+        found = self._find(facts)
         if isinstance(found, Outcome):
-            return found
-        return base.outcome([self._judge(facts, path) for path in found], "")
+            return dataclasses.replace(found, observations=tuple(self._expecting(o) for o in found.observations))
+        observations = [self._expecting(f) if isinstance(f, Observation) else self._judge(facts, f) for f in found]
+        if self.or_unit and any(o.status is Status.FAIL for o in observations):
+            units = audit_targets.existing(facts, Files(unit=self.or_unit))
+            instead = [self._judge(facts, u) for u in units if isinstance(u, str)] if not isinstance(units, Outcome) else []
+            if instead and all(o.status is Status.PASS for o in instead):
+                return Outcome(tuple(instead))
+        return base.outcome(observations, "")
 
-    def _executables(self, facts: Facts) -> list[str | Observation] | Outcome:
-        found = running.instances(facts, self.executable)
-        if isinstance(found, Outcome):
-            return found
-        paths: list[str | Observation] = []
-        for instance in found:
-            if instance.exe is None:
-                problem = Problem(Reason.DENIED, f"the executable of {instance} can't be read; root is needed")
-                paths.append(base.error(instance.subject, problem, expected=self._expected, source=f"/proc/{instance.pid}/exe"))
-            else:
-                paths.append(instance.exe.removesuffix(" (deleted)"))
-        return list(dict.fromkeys(paths))
+    def _find(self, facts: Facts) -> audit_targets.Found:
+        if self.executable:
+            return audit_targets.executables(facts, self.executable)
+        if self.place:
+            return audit_targets.place(facts, self.place)
+        return audit_targets.existing(facts, self.file or Files(path=self.path))
 
-    def _existing(self, facts: Facts) -> list[str | Observation] | Outcome:
-        answer = facts.get(self._file)
-        if isinstance(answer, Problem):
-            return Outcome((base.error(f"file/{self.path}", answer, expected=self._expected, source="stat"),))
-        if not answer["files"]:
-            return Outcome((), f"there is no {self.path}")
-        entry = answer["files"][0]
-        if "problem" in entry:
-            return Outcome((base.error(f"file/{self.path}", problem_of(entry), expected=self._expected, source="stat"),))
-        return [self.path]
+    def _expecting(self, observation: Observation) -> Observation:
+        return dataclasses.replace(observation, expected=self._expected)
 
     @property
     def _expected(self) -> str:
         kinds = {"r": "reading", "w": "writing", "x": "executing", "a": "changing attributes"}
         return "recorded: " + ", ".join(kinds[p] for p in "rwxa" if p in self.perms)
 
-    def _judge(self, facts: Facts, path: str | Observation) -> Observation:
-        if isinstance(path, Observation):
-            return path
+    def _judge(self, facts: Facts, path: str) -> Observation:
         subject = f"file/{path}"
         answer = facts.get(AuditRules())
         if isinstance(answer, Problem):

@@ -7,14 +7,15 @@ from typing import Any
 
 from auditor.facts import flags
 from auditor.facts.docker import Engine
-from auditor.facts.host import Config, Processes
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, Status
+from auditor.facts.host import Config, Listeners, Processes
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
 from checks import base, running
 from checks.configured import Documents, documents
 from checks.running import Instance
 
 _CONFIG = Config(process="dockerd", flag="--config-file", path="/etc/docker/daemon.json")
 _VERSION = Engine("version")
+_INFO = Engine("info")
 _EXPECTED = "client certificates are verified on every TCP listener"
 _TLS_LISTENER = "tcp://localhost:2376"
 
@@ -48,13 +49,14 @@ class _Answer:
 class DaemonListener:
     """Every TCP listener of every dockerd verifies client certificates against a CA of its own.
 
-    Listeners are those of ``-H`` and of "hosts" in daemon.json. An engine without a TCP listener is not applicable, one whose
-    listeners come from systemd (``fd://``) manual, since what the socket unit listens on is not collected.
+    Listeners are those of ``-H`` and of "hosts" in daemon.json, and where systemd hands them over (``fd://``) the sockets that the
+    running engine holds open, without those of swarm and metrics. An engine without a TCP listener is not applicable. What the
+    engine itself warns of fails, whatever its files say.
     """
 
     def needs(self) -> frozenset[Fact]:
-        """The running engines, their configuration files and their versions."""
-        return frozenset({Processes(), _CONFIG, _VERSION})
+        """The running engines, what they listen on, their configuration files, versions and warnings."""
+        return frozenset({Processes(), _CONFIG, _VERSION, _INFO, Listeners()})
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every dockerd of the host."""
@@ -68,25 +70,74 @@ class DaemonListener:
 
 def _judge(facts: Facts, instance: Instance) -> Observation | str:
     """Return the observation about one engine, or why there is nothing to observe."""
+    if warning := _warning(facts, instance):
+        return base.verdict(instance.subject, ok=False, expected=_EXPECTED, actual=warning, source="docker info: Warnings")
+    named = flags.listing(instance.args, "--host", instance.dialect)
+    if isinstance(named, list) and not any(_protocol(h) in ("tcp", "") for h in named) and _really(facts, instance, None) == ():
+        return f"{instance} has no TCP listener, only {base.show(named)}"
     files = documents(facts, _CONFIG, instance)
     answer = _listening(facts, instance, files)
     if isinstance(answer, Problem):
         return base.error(instance.subject, answer, expected=_EXPECTED, source=f"-H of {instance} or hosts in daemon.json")
     pending = files.changed() if answer.from_file and isinstance(files, Documents) else ""
     note = f"{pending} changed after pid {instance.pid} started: restart pending" if pending else ""
-    shown = base.show(answer.listeners)
-    if answer.tcp and answer.fault:
-        actual = f"{base.show(answer.tcp)}: {answer.fault}" + (f" ({note})" if note else "")
+    handed_over = any(_protocol(h) == "fd" for h in answer.listeners)
+    real = _really(facts, instance, files) if note or handed_over else ()
+    if isinstance(real, Problem):
+        return base.error(instance.subject, real, expected=_EXPECTED, source=f"{answer.source}; sockets that {instance} holds open")
+    if (note or handed_over) and not real and not (answer.tcp and not note):
+        return f"{instance} has no TCP listener, only {base.show(answer.listeners)}"
+    tcp = tuple(dict.fromkeys((*answer.tcp, *(f"tcp://{a}" for a in real))))
+    shown = base.show((*answer.listeners, *(f"tcp://{a}" for a in real)))
+    if tcp and answer.fault:
+        actual = f"{base.show(tcp)}: {answer.fault}" + (f" ({note})" if note else "")
         return base.verdict(instance.subject, ok=False, expected=_EXPECTED, actual=actual, source=answer.source)
     if note:
         problem = Problem(Reason.ABSENT, f"{shown} is not known to be in effect, since {note}")
         return base.error(instance.subject, problem, expected=_EXPECTED, source=answer.source)
-    if any(_protocol(h) == "fd" for h in answer.listeners):
-        actual = f"{shown}: systemd hands sockets over; see what ListenStream= in docker.socket says"
-        return Observation(instance.subject, Status.MANUAL, _EXPECTED, actual, answer.source)
-    if not answer.tcp:
+    if not tcp:
         return f"{instance} has no TCP listener, only {shown}"
     return base.verdict(instance.subject, ok=True, expected=_EXPECTED, actual=f"{shown}: verified", source=answer.source)
+
+
+def _warning(facts: Facts, instance: Instance) -> str:
+    """Return what the engine itself warns of: an API on the network without encryption or without client certificates."""
+    answers = facts.get(_INFO)
+    entry: dict[str, Any] = (
+        next((a for a in answers if a.get("pid") == instance.pid), {}) if not isinstance(answers, Problem) else {}
+    )
+    warnings = (entry.get("data") or {}).get("Warnings") or []
+    return next((base.short(str(w)) for w in warnings if "API is accessible on http" in str(w)), "")
+
+
+def _really(facts: Facts, instance: Instance, files: Documents | Problem | None) -> tuple[str, ...] | Problem:
+    """Return the TCP sockets on which the running engine takes requests: all but those of swarm and metrics."""
+    answers = facts.get(Listeners())
+    if isinstance(answers, Problem):
+        return answers
+    entry = next((a for a in answers if a["pid"] == instance.pid), None)
+    if entry is None:
+        return Problem(Reason.ABSENT, f"the sockets of {instance} were not collected")
+    if "problem" in entry:
+        return problem_of(entry)
+    own = {_port(str(m)) for m in (_metrics(instance, files),) if m}
+    info = facts.get(_INFO)
+    data = next((a.get("data") or {} for a in info if a.get("pid") == instance.pid), {}) if not isinstance(info, Problem) else {}
+    if (data.get("Swarm") or {}).get("LocalNodeState") not in (None, "", "inactive"):
+        own |= {"2377", "7946"}
+    return tuple(address for address in entry["tcp"] if _port(address) not in own)
+
+
+def _metrics(instance: Instance, files: Documents | Problem | None) -> str:
+    given = flags.text(instance.args, "--metrics-addr", instance.dialect)
+    if isinstance(given, str):
+        return given
+    found = files.find("metrics-addr", "text") if isinstance(files, Documents) else None
+    return str(found[0]) if isinstance(found, tuple) else ""
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
 
 
 def _listening(facts: Facts, instance: Instance, files: Documents | Problem) -> _Answer | Problem:
@@ -99,7 +150,7 @@ def _listening(facts: Facts, instance: Instance, files: Documents | Problem) -> 
     if isinstance(hosts, Problem):
         return hosts
     source = f"-H of {instance}"
-    if hosts and not any(_protocol(h) in ("tcp", "") for h in hosts):
+    if hosts and not any(_protocol(h) in ("tcp", "fd", "") for h in hosts):
         return _Answer(tuple(hosts), "", source, from_file=False)
     if isinstance(files, Problem):
         return files

@@ -29,6 +29,7 @@ class Expect:
     contains_any: tuple[Scalar, ...] | None = None
     contains_none: tuple[Scalar, ...] | None = None
     subset_of: tuple[Scalar, ...] | None = None
+    starts_with_none: tuple[str, ...] | None = None
     set: bool | None = None
 
     def __post_init__(self) -> None:
@@ -57,7 +58,8 @@ class Expect:
         if name == "set":
             return "set" if wanted else "not set"
         words = {"equals": "", "not_equals": "not ", "one_of": "one of ", "subset_of": "only ", "contains": "contains ",
-                 "contains_any": "contains any of ", "contains_none": "contains none of "}  # fmt: skip
+                 "contains_any": "contains any of ", "contains_none": "contains none of ",
+                 "starts_with_none": "nothing that starts with "}  # fmt: skip
         return words.get(name, name.replace("_", " ") + " ") + show(wanted)
 
     def holds(self, actual: Any) -> bool:
@@ -86,6 +88,8 @@ class Expect:
                 return any(_same(i, w) for i in items for w in wanted)
             case "contains_none":
                 return all(_comparable(i, wanted) and not any(_same(i, w) for w in wanted) for i in items)
+            case "starts_with_none":
+                return all(isinstance(i, str) and not i.startswith(wanted) for i in items)
             case "subset_of":
                 return all(any(_same(i, w) for w in wanted) for i in items)
         raise AssertionError(name)

@@ -7,57 +7,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.facts import flags
-from auditor.facts.host import PROGRAMS, STAT_ROOTS, Files, Processes
+from auditor.facts.host import Files, Processes
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
 from checks import base
+from checks.file_question import check_question, mistaken, needs, owner_of, program_of, subject_of
 
 _ALL_BITS = 0o7777
-_UNIT = re.compile(r"[A-Za-z0-9@_][A-Za-z0-9@_.-]*\.(service|socket|timer|mount|path|target)")
-_FLAG = re.compile(r"--[a-z0-9]+(-[a-z0-9]+)*")
-_MATCH = re.compile(r"\*\.[a-z]+")
-
-
-def check_question(file: Files) -> None:
-    """Raise ValueError unless ``file`` is found in exactly one of the known ways, below `STAT_ROOTS`."""
-    if len([w for w in (file.process or file.path, file.unit, file.static_pod, file.executable) if w]) != 1:
-        raise ValueError("file: give exactly one of path, process (with flag), unit, static_pod and executable")
-    if bool(file.process) != bool(file.flag):
-        raise ValueError("file: process and flag go together")
-    if file.match and not (file.process and _MATCH.fullmatch(file.match)):
-        raise ValueError("file: match goes with process and flag, and looks like *.conf")
-    if file.path:
-        check_path(file.path)
-    if file.flag and not _FLAG.fullmatch(file.flag):
-        raise ValueError(f"file: flag must look like --some-name, not {file.flag!r}")
-    if file.unit and not _UNIT.fullmatch(file.unit):
-        raise ValueError(f"file: {file.unit!r} is not the name of a systemd unit, such as docker.service")
-    for program in (file.process, file.static_pod, file.executable):
-        if program and program not in PROGRAMS:
-            raise ValueError(f"file: {program!r} is not a program that is looked for; known: {', '.join(PROGRAMS)}")
-
-
-def check_path(path: str) -> None:
-    """Raise ValueError unless a path is plain, absolute and below `STAT_ROOTS`; a final ``/*`` is allowed."""
-    parts = path.removesuffix("/*").split("/")[1:]
-    plain = path.startswith("/") and all(re.fullmatch(r"[A-Za-z0-9@_+.-]+", p) and p not in (".", "..") for p in parts)
-    if not plain:
-        raise ValueError(f"file: {path!r} is not a plain absolute path (only a final /* may stand for names)")
-    if not path.startswith(STAT_ROOTS):
-        raise ValueError(f"file: {path!r} is outside the folders whose files may be looked at: {', '.join(STAT_ROOTS)}")
 
 
 def _evaluate(check: FileMode | FileOwner, facts: Facts) -> Outcome:
     answer = facts.get(check.file)
     if isinstance(answer, Problem):
-        return Outcome((base.error(_subject_of(check.file), answer, expected=check.expected, source="stat"),))
-    observations = [_observe(check, entry) for entry in answer["files"]]
+        return Outcome((base.error(subject_of(check.file), answer, expected=check.expected, source="stat"),))
+    observations = [_observe(check, entry, facts) for entry in answer["files"]]
+    observations += mistaken(check.file, facts, answer["searched"])
     return Outcome(tuple(observations)) if observations else _nothing(check, facts, answer["searched"])
 
 
-def _observe(check: FileMode | FileOwner, entry: dict[str, Any]) -> Observation:
+def _observe(check: FileMode | FileOwner, entry: dict[str, Any], facts: Facts) -> Observation:
     subject, source = f"file/{entry['path']}", f"stat of {entry['path']}"
     if "problem" in entry:
         return base.error(subject, problem_of(entry), expected=check.expected, source=source)
+    rootless = owner_of(check.file, entry, facts) if isinstance(check, FileOwner) else None
+    if rootless is not None:
+        who = f"{rootless} runs without root as uid {rootless.uid}"
+        if entry["uid"] in (0, rootless.uid):
+            return base.not_applicable(subject, expected=check.expected, actual=f"belongs to {entry['uid']}; {who}", source=source)
+        return base.verdict(
+            subject, ok=False, expected=f"uid {rootless.uid}, since {who}", actual=f"uid {entry['uid']}", source=source
+        )
     return check.judge(subject, entry, source)
 
 
@@ -65,7 +43,7 @@ def _nothing(check: FileMode | FileOwner, facts: Facts, searched: list[str]) -> 
     """Say why there is no file: it isn't there, no such program runs, or it should be there and was not found."""
     file = check.file
     where = f" (looked for {base.show(searched)})" if searched else ""
-    program = file.process or file.static_pod or file.executable
+    program = program_of(file)
     if not program:
         return Outcome((), f"there is no such file{where}")
     processes = facts.get(Processes())
@@ -79,6 +57,13 @@ def _nothing(check: FileMode | FileOwner, facts: Facts, searched: list[str]) -> 
     if file.executable:
         problem = Problem(Reason.ABSENT, f"{program} runs, but its executable was not found{where}")
         return Outcome((base.error(f"process/{program}", problem, expected=check.expected, source="stat"),))
+    if file.setting:
+        return Outcome((), f"{program} uses no such file{where}")
+    if file.listener == "dockerd":
+        return Outcome((), "the engine listens on no unix socket")
+    if file.listener:
+        problem = Problem(Reason.ABSENT, f"the socket of its containerd was not found{where}")
+        return Outcome((base.error(f"daemon/{program}", problem, expected=check.expected, source="stat"),))
     told = [flags.text(p["args"], file.flag, flags.dialect_of(program)) for p in running]
     if not file.match and any(told):
         problem = Problem(Reason.ABSENT, f"{program} was told to use a file that was not found{where}")
@@ -92,15 +77,6 @@ def _no_manifest(check: FileMode | FileOwner, running: list[dict[str, Any]], whe
         problem = Problem(Reason.ABSENT, f"{program} runs in a container but its manifest was not found{where}")
         return Outcome((base.error(f"process/{program}", problem, expected=check.expected, source="stat"),))
     return Outcome((), f"{program} does not run from a static pod here{where}")
-
-
-def _subject_of(file: Files) -> str:
-    program = file.process or file.static_pod or file.executable
-    return f"process/{program}" if program else f"file/{file.path or file.unit}"
-
-
-def _needs(file: Files) -> frozenset[Fact]:
-    return frozenset({file, Processes()}) if file.process or file.static_pod or file.executable else frozenset({file})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +101,7 @@ class FileMode:
 
     def needs(self) -> frozenset[Fact]:
         """The files, and the running programs where one decides which files are meant."""
-        return _needs(self.file)
+        return needs(self.file)
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every file."""
@@ -161,7 +137,7 @@ class FileOwner:
 
     def needs(self) -> frozenset[Fact]:
         """The files, and the running programs where one decides which files are meant."""
-        return _needs(self.file)
+        return needs(self.file)
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every file."""

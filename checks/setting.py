@@ -20,7 +20,7 @@ _OPERATORS: dict[str, tuple[frozenset[str], type]] = {
     "bool": (frozenset({"equals", "not_equals", "set"}), bool),
     "int": (frozenset({"equals", "not_equals", "one_of", "at_most", "at_least", "set"}), int),
     "text": (frozenset({"equals", "not_equals", "one_of", "set"}), str),
-    "list": (frozenset({"contains", "contains_any", "contains_none", "subset_of", "set"}), str),
+    "list": (frozenset({"contains", "contains_any", "contains_none", "subset_of", "starts_with_none", "set"}), str),
     "map": (frozenset({"contains", "contains_any", "contains_none", "subset_of", "set"}), str),
 }
 _FLAG = re.compile(r"--[a-z0-9]+(-[a-z0-9]+)*")

@@ -15,7 +15,8 @@ PROGRAMS = (
 
 #: Environment variables of those programs whose values are read: they are settings, and hold no secret.
 ENVIRONMENT = (
-    "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_MIN_API_VERSION", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
+    "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_MIN_API_VERSION", "HOME", "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
     "ETCD_CERT_FILE", "ETCD_KEY_FILE", "ETCD_CLIENT_CERT_AUTH", "ETCD_AUTO_TLS", "ETCD_TRUSTED_CA_FILE", "ETCD_PEER_CERT_FILE",
     "ETCD_PEER_KEY_FILE", "ETCD_PEER_CLIENT_CERT_AUTH", "ETCD_PEER_AUTO_TLS", "ETCD_PEER_TRUSTED_CA_FILE", "ETCD_CONFIG_FILE",
     "ETCD_DATA_DIR", "ETCD_LISTEN_CLIENT_URLS",
@@ -34,6 +35,30 @@ CONTENT_PATHS = ("/etc/docker/daemon.json", "/var/lib/kubelet/config.yaml", "/et
 STAT_ROOTS = (
     "/etc/", "/usr/lib/systemd/", "/lib/systemd/", "/usr/local/lib/systemd/", "/run/", "/var/run/", "/var/lib/", "/usr/bin/",
     "/usr/sbin/", "/usr/local/bin/", "/opt/cni/", "/home/kubernetes/",
+)  # fmt: skip
+
+#: Folders of which a benchmark may ask for every file below.
+TREES = ("/etc/docker/certs.d",)
+
+#: Files that dockerd is told of by a flag or a key of this name, and their names in its default folder of certificates.
+SETTING_FILES = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
+
+#: Programs that containers are started with, found like a shell finds them. They run only while they work.
+BINARIES = (
+    "containerd-shim",
+    "containerd-shim-runc-v1",
+    "containerd-shim-runc-v2",
+    "runc",
+    "crun",
+    "runsc",
+    "youki",
+    "kata-runtime",
+)
+
+#: Packages that an engine, its containerd and its runc come in.
+ENGINE_PACKAGES = (
+    "docker-ce", "docker.io", "moby-engine", "docker-engine", "docker", "docker-ee", "containerd.io", "containerd",
+    "moby-containerd", "runc", "moby-runc",
 )  # fmt: skip
 
 
@@ -74,7 +99,12 @@ class Files:
       ``match``, the flag names a folder and the files in it that match are meant;
     * ``unit``: a systemd unit's file and its drop-ins, by systemd's own order of folders;
     * ``static_pod``: the manifests in the kubelet's static-pod folder that define a pod for this component;
-    * ``executable``: the binaries of a running program.
+    * ``executable``: the binaries of a running program;
+    * ``process`` and ``setting``: the file that a flag or a key of this name tells it to use (`SETTING_FILES`), else the default;
+    * ``tree``: every file below a folder (`TREES`);
+    * ``binary``: a program (`BINARIES`) as a shell finds it;
+    * ``listener``: ``dockerd``: the unix sockets on which engines take requests, whoever made them; ``containerd``: the socket of
+      the containerd that an engine uses.
 
     Value: ``{"files": [{"path", "type": "regular file"|"directory"|"socket"|..., "mode": "0644", "uid": int, "gid": int,
     "user", "group", "mtime": int}, or {"path", "problem": {...}}], "searched": [path]}``; absent files are not in ``files``.
@@ -88,11 +118,16 @@ class Files:
     unit: str = ""
     static_pod: str = ""
     executable: str = ""
+    setting: str = ""
+    tree: str = ""
+    binary: str = ""
+    listener: str = ""
 
     @property
     def key(self) -> str:
         """``files:`` and the ways of finding, for example ``files:unit=docker.service``."""
-        parts = ((n, getattr(self, n)) for n in ("path", "process", "flag", "match", "unit", "static_pod", "executable"))
+        names = ("path", "process", "flag", "match", "unit", "static_pod", "executable", "setting", "tree", "binary", "listener")
+        parts = ((n, getattr(self, n)) for n in names)
         return "files:" + ",".join(f"{n}={v}" for n, v in parts if v)
 
 
@@ -133,3 +168,72 @@ class AuditRules:
     def key(self) -> str:
         """The one name of this fact."""
         return "audit_rules"
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """What is mounted where.
+
+    Value: the sorted list of mount points, without those of single containers.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "mounts"
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """What each dockerd really listens on, by its open sockets: configured by itself or handed over by systemd.
+
+    Value: a list of ``{"pid": int, "unix": [path], "tcp": ["0.0.0.0:2375", "[::]:2375"]}`` or ``{"pid", "problem": {...}}``. Unix
+    sockets for its own purposes (swarm, libnetwork, plugins) are left out.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "listeners"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketGroups:
+    """The groups that own the engines' sockets, and the group ``docker``.
+
+    Value: a list of ``{"name", "gid": int, "members": [names of accounts, those with this primary group included]}``.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "socket_groups"
+
+
+@dataclass(frozen=True, slots=True)
+class Hardening:
+    """What tells how well a host is looked after: no secrets, nothing that takes long.
+
+    Value: ``{"now": UNIX time, "id", "version", "support_end" (of os-release, may be empty), "lsm": [names], "selinux":
+    "enforcing"|"permissive"|"", "sysctl": {name: text}, "reboot_required": bool, "sshd": {option: text} (empty when not known),
+    "listening": ["0.0.0.0:22", ...] without loopback, "refreshed": UNIX time at which the package lists were last brought up to
+    date (0: not known), "pending": [{"name", "installed", "candidate", "security": bool}] or null (not known)}``.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "hardening"
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePackages:
+    """The packages that the engine and its parts come from (`ENGINE_PACKAGES`), by the package manager's own cache.
+
+    Value: ``{"manager": "dpkg"|"rpm"|"" (none known), "packages": [{"name", "installed", "candidate" (null: not known)}]}``.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "engine_packages"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ def _document(record: Record, path: str, origin: str, process: Mapping[str, Any]
     if len(content) > CONTENT_LIMIT:
         return problem_at(path, Problem(Reason.TRUNCATED, f"is {words[1]} bytes large; at most {CONTENT_LIMIT} are read"))
     try:
-        data = parse_document(content)
+        data = parse_toml(content) if path.endswith(".toml") else parse_document(content)
     except ValueError as error:
         return problem_at(path, Problem(Reason.UNPARSABLE, str(error)))
     return {"path": path, "data": redact.redact_data(data), "mtime": whole(words[0], 0)}
@@ -79,6 +80,18 @@ def parse_document(content: bytes) -> Any:
         raise ValueError(f"is not valid YAML{f' (line {where.line + 1})' if where else ''}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"is not valid JSON: {error.msg} (line {error.lineno})") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def parse_toml(content: bytes) -> Any:
+    """Return the JSON values of a TOML document; raises ValueError (never anything else)."""
+    try:
+        return _json_values(tomllib.loads(content.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (byte {error.start})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"is not valid TOML: {error}"[:200]) from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
 
@@ -132,7 +145,7 @@ def files(answers: Answers, index: int, stats: tuple[dict[str, dict[str, Any]], 
             if not masked:
                 files.append({"path": shown, **known[real]})
         else:
-            problem = _stat_problem(record, real)
+            problem = stat_problem(record, real)
             if problem.reason is not Reason.ABSENT:
                 files.append(problem_at(shown, problem))
     return {"files": files, "searched": list(dict.fromkeys(searched))}
@@ -148,7 +161,8 @@ def _plan(record: Record, index: int) -> Iterator[tuple[str, str, str]]:
             yield letter, shown, real
 
 
-def _stat_problem(record: Record, path: str) -> Problem:
+def stat_problem(record: Record, path: str) -> Problem:
+    """Return why stat gave nothing about a path."""
     for line in record.stderr.splitlines():
         if f"'{path}'" in line or f" {path}:" in line:
             return Problem(reason_of(line), line[:300])

@@ -13,7 +13,7 @@ config() {
   for pid in $all; do
     eval "args=\$args_$pid"
     flag "$args" "$3" "$4"; from=flag
-    [ -n "$v" ] || { v=$5; from=default; }
+    [ -n "$v" ] || { own "$pid" "$5"; from=default; }
     if [ -n "$v" ]; then seen "$pid" "$2" "$v"; content "$1" "$pid" $from "$v" "$x"; fi
     [ -n "$6" ] || continue
     flag "$args" "$6" "$7"

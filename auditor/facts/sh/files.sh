@@ -22,9 +22,11 @@ by_flag() { # INDEX PROCESS FLAG OTHER-SPELLING DEFAULT PATTERN
   [ -n "$all" ] || { [ -z "$5" ] || { looked "$1" "$5"; add "$1" "$5" "$5"; }; return; }
   for pid in $all; do
     eval "args=\$args_$pid"
-    flag "$args" "$3" "$4"; [ -n "$v" ] || v=$5
+    flag "$args" "$3" "$4"; [ -n "$v" ] || own "$pid" "$5"
     [ -n "$v" ] || continue
     shown=$v; seen "$pid" "$2" "$v"
+    eval "c=\${contained_$pid:-no}"  # without its namespace, the path would be another file than the program's
+    if [ "$c" = yes ] && ! readlink "/proc/$pid/ns/mnt" >/dev/null 2>&1; then looked "$1" "$shown"; closed "$1" "$shown"; continue; fi
     if [ -n "$6" ]; then folder "$1" "$shown" "$x" "$6"; else looked "$1" "$shown"; add "$1" "$shown" "$x"; fi
   done
 }
@@ -72,5 +74,47 @@ executable() { # INDEX NAME
   for pid in $v; do
     exe=$(readlink "/proc/$pid/exe"); [ -n "$exe" ] || { closed "$1" "/proc/$pid/exe"; continue; }
     seen "$pid" "$2" "$exe"; looked "$1" "$exe"; add "$1" "$exe" "$x"
+  done
+}
+by_setting() { # INDEX PROCESS NAME DEFAULT-NAME: the file that a flag or a key of the configuration names
+  pids "$2"; all=$v
+  for pid in $all; do
+    eval "args=\$args_$pid"
+    flag "$args" "--$3"; [ -n "$v" ] || told "$pid" "$3"
+    [ -n "$v" ] || { variable "$pid" DOCKER_CERT_PATH; v=${v:+$v/$4}; }
+    [ -n "$v" ] || { variable "$pid" DOCKER_CONFIG; v=${v:+$v/$4}; }
+    [ -n "$v" ] || { variable "$pid" HOME; v=${v:-/root}/.docker/$4; }
+    shown=$v; seen "$pid" "$2" "$v"; looked "$1" "$shown"; add "$1" "$shown" "$x"
+  done
+}
+tree() { # INDEX FOLDER
+  looked "$1" "$2"
+  [ -e "$2" ] || return 0
+  listed=$(t find -L "$2" -type f) || closed "$1" "$2"
+  while IFS= read -r file; do [ -z "$file" ] || add "$1" "$file" "$file"; done <<EOF
+$listed
+EOF
+}
+binary() { # INDEX NAME
+  file=$(command -v "$2"); looked "$1" "${file:-$2}"
+  case $file in /*) add "$1" "$file" "$file" ;; esac
+}
+containerd_socket() { # INDEX: as dockerd chooses it: what it is told, else one that runs by itself, else its own child
+  pids dockerd; all=$v
+  for pid in $all; do
+    eval "args=\$args_$pid"
+    flag "$args" --containerd; [ -n "$v" ] || told "$pid" containerd
+    socket=$v
+    if [ -z "$socket" ]; then
+      eval "args=\$args_$pid"
+      flag "$args" --exec-root; [ -n "$v" ] || told "$pid" exec-root
+      root=$v run=; eval "o=\${uid_$pid:-0}"
+      [ "$o" = 0 ] || { variable "$pid" XDG_RUNTIME_DIR; run=$v; }
+      [ -n "$root" ] || root=${run:-/var/run}/docker
+      socket=${run:-/run}/containerd/containerd.sock
+      pids containerd
+      for p in $v; do eval "args=\$args_$p"; case $args in *"$root/containerd/containerd.toml"*) socket=$root/containerd/containerd.sock ;; esac; done
+    fi
+    shown=${socket#unix://}; seen "$pid" dockerd "$shown"; looked "$1" "$shown"; add "$1" "$shown" "$x"
   done
 }

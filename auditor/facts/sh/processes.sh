@@ -35,3 +35,21 @@ pids() {
 $found
 EOF
 }
+# variable PID NAME: v = the value of an environment variable of that process
+variable() { v=$(tr '\000' '\n' 2>/dev/null <"/proc/$1/environ" | sed -n "s/^$2=//p"); v=${v%%"$nl"*}; }
+# own PID DEFAULT: v = the default file of that process: a rootless engine's is in the home of its user
+own() {
+  v=$2; eval "o=\${uid_$1:-0}"
+  [ "$2" = /etc/docker/daemon.json ] && [ "$o" != 0 ] || return 0
+  variable "$1" XDG_CONFIG_HOME
+  [ -n "$v" ] || { variable "$1" HOME; v=${v:+$v/.config}; }
+  v=${v:+$v/docker/daemon.json}; v=${v:-$2}
+}
+# told PID KEY: v = a text in the engine's configuration file
+told() {
+  eval "args=\$args_$1"
+  flag "$args" --config-file; [ -n "$v" ] || own "$1" /etc/docker/daemon.json
+  seen "$1" dockerd "$v"; v=
+  [ ! -r "$x" ] || v=$(tr ',{}' '\n\n\n' <"$x" | sed -n "s/^[[:space:]]*\"$2\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\".*/\1/p")
+  v=${v##*"$nl"}
+}

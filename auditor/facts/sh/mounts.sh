@@ -1,0 +1,3 @@
+b mounts
+t sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - \([^ ]*\) .*/\2 \1/p' /proc/self/mountinfo
+b rc $?
