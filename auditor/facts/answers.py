@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from auditor.facts import engine_answers, host_answers, inside_answers, redact
+from auditor.facts import engine_answers, host_answers, image_answers, inside_answers, redact, system_answers
 from auditor.facts.docker import Engine
-from auditor.facts.host import AuditRules, Config, Files, Processes, System
+from auditor.facts.host import AuditRules, Config, Files, Listeners, Processes, System
+from auditor.facts.images import ContentTrust, Images
 from auditor.facts.inside import ExecLog, Execs, Programs
 from auditor.facts.records import Answers, Record, first, missing, split, text, whole
 from auditor.facts.swarm import Swarm
@@ -31,12 +32,22 @@ def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
         if isinstance(fact, Config):
             found[fact.key] = host_answers.config(answers, index, fact, processes)
         elif isinstance(fact, Files):
-            found[fact.key] = host_answers.files(answers, index, stats, fact)
+            found[fact.key] = (
+                system_answers.api_sockets(answers, stats, processes)
+                if fact.listener == "dockerd"
+                else host_answers.files(answers, index, stats, fact)
+            )
+        elif isinstance(fact, ContentTrust):
+            found[fact.key] = image_answers.content_trust(answers)
         elif isinstance(fact, AuditRules):
             found[fact.key] = host_answers.audit_rules(answers)
+        elif isinstance(fact, Listeners):
+            found[fact.key] = system_answers.listeners(answers, processes)
+        elif type(fact) in system_answers.OTHERS:
+            found[fact.key] = system_answers.OTHERS[type(fact)](answers)
         elif isinstance(fact, ExecLog):
             found[fact.key] = inside_answers.exec_log(first(answers, "exec-log"), missing(answers))
-        elif isinstance(fact, Engine | Swarm | Programs | Execs):
+        elif isinstance(fact, Engine | Swarm | Images | Programs | Execs):
             engines = engines if engines is not None else engine_answers.engines(answers, processes)
             name = fact.document if isinstance(fact, Engine) else fact.key
             found[fact.key] = engines.get(name, engines.get("", []))

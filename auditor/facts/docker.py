@@ -14,7 +14,8 @@ or ``{"engine": ..., "problem": {"reason": ..., "detail": ...}}``. No engine on 
   A running container has ``proc``: the lines Uid, Gid, CapEff, CapBnd, NoNewPrivs and Seccomp of ``/proc/PID/status`` as
   ``{"Uid": "0\t0\t0\t0", "NoNewPrivs": "0", ...}`` and ``uid_map`` as a list of ``[inside, outside, count]``, or
   ``{"problem": {...}}`` where the host can't be read;
-* ``images``: a list of inspect documents.
+* ``images``: a list of inspect documents. Of the labels those in `IMAGE_LABELS` are kept; ``secrets`` tells by name and kind which
+  variables, labels and commands hold what looks like one.
 
 An element of a list that could not be read is ``{"Id": ..., "problem": {...}}``. Fields that are null are left out.
 
@@ -31,6 +32,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from auditor.facts.image_secrets import of_config
 from auditor.facts.projection import decoder
 from auditor.facts.redact import REDACTED, redact_data, redact_text
 
@@ -63,6 +65,7 @@ INFO_FIELDS = (
     "RegistryConfig.InsecureRegistryCIDRs", "RegistryConfig.IndexConfigs{}.Name", "RegistryConfig.IndexConfigs{}.Secure",
     "RegistryConfig.Mirrors", "Containers", "ContainersRunning", "Images", "Warnings", "Containerd.Address", "Debug",
     "DefaultAddressPools", "InitBinary", "Isolation", "Runtimes{}.path", "Plugins.Authorization", "SystemTime",
+    "BuildahVersion",  # only podman says this
 )  # fmt: skip
 VERSION_FIELDS = ("Version", "ApiVersion", "MinAPIVersion", "Os", "Arch", "GitCommit", "KernelVersion", "Components[].Name",
                   "Components[].Version")  # fmt: skip
@@ -86,8 +89,11 @@ CONTAINER_FIELDS = (
 )  # fmt: skip
 IMAGE_FIELDS = (
     "Id", "RepoTags", "RepoDigests", "Parent", "Created", "Architecture", "Os", "Size", "Config.User", "Config.Healthcheck",
-    "Config.ExposedPorts", "Config.Entrypoint", "Config.Cmd", "Config.Env", "RootFS.Layers", "Metadata.LastTagTime",
+    "Config.ExposedPorts", "Config.Entrypoint", "Config.Cmd", "Config.Env", "Config.Labels", "RootFS.Layers",
+    "Metadata.LastTagTime", "GraphDriver.Name", "GraphDriver.Data.LowerDir", "GraphDriver.Data.UpperDir",
 )  # fmt: skip
+#: Labels that are kept: what an image says of its origin.
+IMAGE_LABELS = tuple(f"org.opencontainers.image.{name}" for name in ("base.name", "base.digest", "source", "vendor"))
 
 _FIELDS: dict[Document, tuple[str, ...]] = {
     "info": INFO_FIELDS, "version": VERSION_FIELDS, "networks": NETWORK_FIELDS, "volumes": VOLUME_FIELDS,
@@ -117,7 +123,9 @@ _TYPES: dict[Document, dict[str, type]] = {
             "Binds", "CapAdd", "CapDrop", "SecurityOpt", "Devices", "DeviceRequests", "DeviceCgroupRules", "Ulimits",
         )},
     },
-    "images": {"Id": str, "RepoTags": list, "Config.User": str, "Config.Env": list, "Config.Healthcheck": dict},
+    "images": {"Id": str, "RepoTags": list, "Config.User": str, "Config.Env": list, "Config.Healthcheck": dict,
+               "Config.Labels": dict, "RepoDigests": list, "RootFS.Layers": list, "GraphDriver.Data.LowerDir": str,
+               "GraphDriver.Data.UpperDir": str},
 }  # fmt: skip
 #: Without these a document is not what it claims to be; what they hold would otherwise read as a harmless default.
 _REQUIRED: dict[Document, tuple[str, ...]] = {
@@ -261,8 +269,14 @@ class _Profile(msgspec.Struct):
 
 
 def _redact_image(image: dict[str, Any]) -> None:
-    if "Config" in image:
-        _redact_config(image["Config"])
+    config = image.get("Config")
+    if config is not None:
+        if secrets := of_config(config):
+            image["secrets"] = secrets
+        labels = config.pop("Labels", None) or {}
+        if kept := {name: redact_text(str(labels[name])) for name in IMAGE_LABELS if name in labels}:
+            config["Labels"] = kept
+        _redact_config(config)
 
 
 def _nothing(_: dict[str, Any]) -> None:

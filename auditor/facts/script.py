@@ -10,9 +10,13 @@ Records (a line ``MARKER word ...``, then bytes up to the next record; see `audi
     p PID UID CONTAINED NS | a PID | e PID           a program: exe, stat; its command line; its environment
     c INDEX PID FROM PATH                            a configuration file: a line of stat, then its content
     plan | stat                                      which files belong to which question; what stat says of them
+    listen PID | groups | accounts                   sockets that an engine listens on; who is in the groups that own them
+    mounts | hardening | packages | policy           about the host as a whole
     audit-status | audit-rules | audit-none          auditctl
     exec-log                                         uses of docker exec in the audit log
     engine PID SOCKET | doc NAME | list NAME | u CODE URL | s PID | n PID   an engine's answers
+    layer-folders | layer-files | layer-keys | layer-entries | layer-packages    what the folders of images' layers hold
+    trust-client | trust-places                      the docker client; what turns its content trust on for logins
     w PART PATH                                      what an engine and its host say of a swarm
     rc CODE                                          the exit code of the command before it
     end                                              all is said
@@ -27,7 +31,25 @@ from importlib import resources
 from typing import Literal
 
 from auditor.facts.docker import Engine
-from auditor.facts.host import CONFIG_FLAGS, CONTENT_PATHS, ENVIRONMENT, PROGRAMS, AuditRules, Config, Files
+from auditor.facts.host import (
+    BINARIES,
+    CONFIG_FLAGS,
+    CONTENT_PATHS,
+    ENGINE_PACKAGES,
+    ENVIRONMENT,
+    PROGRAMS,
+    SETTING_FILES,
+    TREES,
+    AuditRules,
+    Config,
+    EnginePackages,
+    Files,
+    Hardening,
+    Listeners,
+    Mounts,
+    SocketGroups,
+)
+from auditor.facts.images import ContentTrust, Images
 from auditor.facts.inside import FACTS as INSIDE
 from auditor.facts.inside import ExecLog
 from auditor.facts.swarm import Swarm
@@ -78,16 +100,27 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     if configs:
         lines.append(_part("config"))
         lines += [f"config {i} {' '.join(map(q, _config_words(f)))}" for i, f in configs]
-    if files:
+    kinds = {type(f) for f in ordered}
+    listening = bool(kinds & {Listeners, SocketGroups}) or any(f.listener == "dockerd" for _, f in files)
+    if files or listening:
         lines.append(_part("files"))
         lines.append(f"unit_folders={q(' '.join(_UNIT_FOLDERS))}")
         lines += [_file_line(i, f) for i, f in files]
+        lines += [_part("listeners")] * listening
         lines.append(_part("stat"))
-    if any(isinstance(f, AuditRules) for f in ordered):
-        lines.append(_part("audit"))
+    lines += [_part("groups")] * (SocketGroups in kinds)
+    lines += [_part("mounts")] * (Mounts in kinds)
+    lines += [_part("hardening")] * (Hardening in kinds)
+    if kinds & {Hardening, EnginePackages}:
+        lines += [f"engine_packages={q(' '.join(ENGINE_PACKAGES))}", _part("packages")]
+    lines += [_part("audit")] * (AuditRules in kinds)
     if any(isinstance(f, Swarm) for f in ordered):
         documents.append("swarm")
         lines.append(_part("swarm"))
+    if about_images := [f.key for f in ordered if isinstance(f, Images)]:
+        documents += about_images
+        lines.append(_part("images"))
+    lines += [_part("trust")] * (ContentTrust in kinds)
     documents += [f.key for f in ordered if f.key in INSIDE]  # after the containers, which tell what to ask for
     if any(isinstance(f, ExecLog) for f in ordered):
         lines.append(_part("exec_log"))
@@ -104,7 +137,8 @@ def _config_words(fact: Config) -> tuple[str, ...]:
         raise UnsafeQuestionError(f"the flag {fact.flag or fact.dropins} names no configuration that may be read")
     if fact.path and fact.path not in CONTENT_PATHS:
         raise UnsafeQuestionError(f"the content of {fact.path} may not be read")
-    return fact.process, fact.flag, _underscored(fact.flag), fact.path, fact.dropins, _underscored(fact.dropins), fact.match
+    spelling = "-c" if fact.process == "containerd" else _underscored(fact.flag)
+    return fact.process, fact.flag, spelling, fact.path, fact.dropins, _underscored(fact.dropins), fact.match
 
 
 def _underscored(flag: str) -> str:
@@ -120,8 +154,20 @@ def _file_line(index: int, fact: Files) -> str:
         return f"static_pod {index} {q(fact.static_pod)}"
     if fact.executable:
         return f"executable {index} {q(fact.executable)}"
+    if fact.listener == "containerd":
+        return f"containerd_socket {index}"
+    if fact.listener:
+        return ":"  # what is listened on is found for every such question at once
+    for kind, value, known in (("tree", fact.tree, TREES), ("binary", fact.binary, BINARIES)):
+        if value:
+            if value not in known:
+                raise UnsafeQuestionError(f"{value} may not be asked for")
+            return f"{kind} {index} {q(value)}"
+    if fact.setting:
+        return f"by_setting {index} {q(fact.process)} {q(fact.setting)} {q(SETTING_FILES[fact.setting])}"
     if fact.process:
-        words = (fact.process, fact.flag, _underscored(fact.flag), fact.path, fact.match)
+        spelling = "-c" if fact.process == "containerd" else _underscored(fact.flag)
+        words = (fact.process, fact.flag, spelling, fact.path, fact.match)
         return f"by_flag {index} {' '.join(map(q, words))}"
     if fact.path.endswith("/*"):
         folder = fact.path[:-2]

@@ -15,7 +15,7 @@ inspect() {
 engine() { # PID ARGS ENVIRONMENT
   dockerd=$1 socket= tcp= execs= told=
   hosts=$(printf '%s\n' "$2" | sed -n -e 's/^\(-H\|--host\)=\{0,1\}//p' -e 's/^\(unix\|tcp\|fd\|npipe\):/&/p')
-  flag "$2" --config-file; seen "$1" dockerd "${v:-/etc/docker/daemon.json}"
+  flag "$2" --config-file; [ -n "$v" ] || own "$1" /etc/docker/daemon.json; seen "$1" dockerd "$v"
   [ -n "$hosts" ] || hosts=$(t tr ',[' '\n\n' 2>/dev/null <"$x" | sed -n 's/^[ \t]*"\(\(unix\|tcp\|fd\):[^"]*\)".*/\1/p')
   while IFS= read -r h; do
     case $h in
@@ -75,6 +75,8 @@ EOF
         fi
         b rc $code ;;
       programs) b doc programs; container_programs; code=$?; b rc $code ;;
+      images:history) image_history ;;
+      images:layers-*) image_layers "$dockerd" "${doc#*-}" ;;
       images)
         if [ -n "$curl" ]; then l=$(get "$url/images/json"); else l=$(cli image ls -q --no-trunc); fi
         code=$?
