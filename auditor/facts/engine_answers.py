@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from auditor.facts import docker, inside_answers, swarm_answers
+from auditor.facts import docker, image_answers, images, inside_answers, swarm_answers
 from auditor.facts.inside import FACTS as INSIDE
 from auditor.facts.records import Answers, Record, failed, missing, problem_at, reason_of, text, whole
 from auditor.model import Problem, Reason
@@ -21,7 +21,7 @@ _NO_ENGINE = {
 }
 
 #: What an engine is asked for; the swarm and the insides of containers are facts of their own.
-_NAMES = (*docker.DOCUMENTS, *INSIDE, "swarm")
+_NAMES = (*docker.DOCUMENTS, *images.KEYS, *INSIDE, "swarm")
 
 
 def engines(answers: Answers, processes: Any) -> dict[str, Any]:
@@ -66,7 +66,9 @@ def _engine(head: Record, records: list[Record], untold: Problem) -> dict[str, A
                     break
                 tail.append(later)
             name: Any = record.words[1]
-            if name == "programs":
+            if name in images.KEYS:
+                answers[name] = image_answers.about(record, records[i + 1 :], untold)
+            elif name == "programs":
                 answers[name] = inside_answers.programs(record)
             elif name == "execs":
                 answers[name] = inside_answers.execs(record, tail)

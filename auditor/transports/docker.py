@@ -21,6 +21,7 @@ import msgspec
 
 from auditor.facts import inside, swarm
 from auditor.facts.docker import Document, reduce
+from auditor.facts.images import Images, reduce_history
 from auditor.facts.redact import redact_url
 from auditor.model import Problem, Reason
 from auditor.transports.base import TargetError
@@ -35,6 +36,8 @@ _LISTS: dict[Document, tuple[str, str]] = {
     "containers": ("/containers/json?all=1", "/containers/{}/json"),
     "images": ("/images/json", "/images/{}/json"),
 }
+
+HISTORY = Images("history").key
 
 
 class EngineSpec(Protocol):
@@ -112,6 +115,13 @@ def collect_engine(spec: EngineSpec, wanted: frozenset[str]) -> dict[str, Any]:
             except _MissingError as error:
                 entry["problem"] = {"reason": error.problem.reason.value, "detail": error.problem.detail}
             facts[f"engine:{document}"] = [entry]
+        if HISTORY in wanted:
+            entry = {"engine": redact_url(spec.url), "pid": None}
+            try:
+                entry["data"] = reader.histories()
+            except _MissingError as error:
+                entry["problem"] = {"reason": error.problem.reason.value, "detail": error.problem.detail}
+            facts[HISTORY] = [entry]
         for key in sorted(wanted & inside.FACTS.keys()):
             entry = {"engine": redact_url(spec.url), "pid": None}
             try:
@@ -225,6 +235,22 @@ class _Reader:
                 element["proc"] = {"problem": {"reason": NO_HOST.reason.value, "detail": NO_HOST.detail}}
             found.append(element)
         return found
+
+    def histories(self) -> list[dict[str, Any]]:
+        """Return the build steps of every image that is listed; raises `_MissingError` when there is no list."""
+        found: list[dict[str, Any]] = []
+        for identity in self._listed(_LISTS["images"][0]):
+            path = f"/images/{identity}/history"
+            try:
+                found.append({"Id": identity, "steps": reduce_history(self.get(path))})
+            except _MissingError as error:
+                if not error.gone:
+                    problem = {"reason": error.problem.reason.value, "detail": error.problem.detail}
+                    found.append({"Id": identity, "problem": problem})
+            except ValueError as error:
+                detail = f"GET {path}: {error}"[:300]
+                found.append({"Id": identity, "problem": {"reason": Reason.UNPARSABLE.value, "detail": detail}})
+        return sorted(found, key=lambda e: ("problem" in e, e["Id"]))
 
     def inside(self, key: str) -> list[dict[str, Any]]:
         """Return the data of a fact of `auditor.facts.inside`; raises `_MissingError` when it can't be had at all."""
