@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Protocol
 
 from auditor.facts.docker import Engine
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
@@ -12,13 +13,38 @@ from checks.container_identity import declared_uid
 from checks.docker_info import field_judge
 from checks.engines import EngineFacts
 from checks.expectation import Expect, Scalar
+from checks.image_build import AddInstruction, LoneUpdate, Secrets, UnverifiedPackages
+from checks.image_content import Packages, SetuidFiles
+from checks.image_origin import ImageAge, TrustedSource, VerifiedSignature
+from checks.image_view import ImageView, Scope
+
+
+class Rule(Protocol):
+    """A condition on one image: a frozen dataclass whose fields are its parameters in a benchmark file."""
+
+    #: Whether the local bases of images in scope are judged as well.
+    with_bases: ClassVar[bool]
+
+    def needs(self, scope: Scope) -> frozenset[Fact]:
+        """Return the facts it reads beside the images and the containers."""
+        ...
+
+    def judge(self, subject: str, image: dict[str, Any], view: ImageView) -> Observation:
+        """Return the observation about one image (an inspect document; see `auditor.facts.docker`)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """An image defines a health check; ``HEALTHCHECK NONE`` is none."""
 
-    def judge(self, subject: str, image: dict[str, Any]) -> Observation:
+    with_bases: ClassVar[bool] = False
+
+    def needs(self, scope: Scope) -> frozenset[Fact]:  # noqa: ARG002 - the images say it all
+        """Nothing beside the images."""
+        return frozenset()
+
+    def judge(self, subject: str, image: dict[str, Any], view: ImageView) -> Observation:  # noqa: ARG002
         """Look at the command; a check that only changes intervals has none of its own."""
         test = ((image.get("Config") or {}).get("Healthcheck") or {}).get("Test")
         kind = str(test[0]) if isinstance(test, list) and test else ""
@@ -32,7 +58,13 @@ class HealthCheck:
 class ImageUser:
     """An image declares a user other than root; a name other than root can't be resolved from outside the image."""
 
-    def judge(self, subject: str, image: dict[str, Any]) -> Observation:
+    with_bases: ClassVar[bool] = False
+
+    def needs(self, scope: Scope) -> frozenset[Fact]:  # noqa: ARG002 - the images say it all
+        """Nothing beside the images."""
+        return frozenset()
+
+    def judge(self, subject: str, image: dict[str, Any], view: ImageView) -> Observation:  # noqa: ARG002
         """Look at the declared user."""
         user = str((image.get("Config") or {}).get("User") or "")
         uid = declared_uid(user)
@@ -56,24 +88,38 @@ class Image:
     field: str = ""
     expect: Expect | None = None
     default: Scalar | tuple[Scalar, ...] | None = None
-    scope: Literal["all", "used"] = "all"
+    scope: Scope = "all"
+    add_instruction: AddInstruction | None = None
+    age: ImageAge | None = None
     healthcheck: HealthCheck | None = None
+    lone_update: LoneUpdate | None = None
+    packages: Packages | None = None
+    secrets: Secrets | None = None
+    setuid_files: SetuidFiles | None = None
+    trusted_source: TrustedSource | None = None
+    unverified_packages: UnverifiedPackages | None = None
     user: ImageUser | None = None
+    verified_signature: VerifiedSignature | None = None
 
     def __post_init__(self) -> None:
         if bool(self.field) + len(self._rules()) != 1:
-            raise ValueError("give either field and expect, or exactly one rule: healthcheck, user")
+            names = [f.name for f in dataclasses.fields(self) if f.name not in ("field", "expect", "default", "scope")]
+            raise ValueError("give either field and expect, or exactly one rule: " + ", ".join(names))
         if bool(self.field) != (self.expect is not None) or (self.default is not None and not self.field):
             raise ValueError("field and expect go together, and default only with them")
         if self.field:
             engines.parse_path("images", self.field)
 
-    def _rules(self) -> list[HealthCheck | ImageUser]:
-        return [rule for rule in (self.healthcheck, self.user) if rule is not None]
+    def _rules(self) -> list[Rule]:
+        return [rule for rule in (
+            self.add_instruction, self.age, self.healthcheck, self.lone_update, self.packages, self.secrets, self.setuid_files,
+            self.trusted_source, self.unverified_packages, self.user, self.verified_signature,
+        ) if rule is not None]  # fmt: skip
 
     def needs(self) -> frozenset[Fact]:
-        """The images, and the containers where use decides."""
-        return frozenset({Engine("images"), *((Engine("containers"),) if self.scope == "used" else ())})
+        """The images, the containers where use decides, and what a rule reads."""
+        used = frozenset({Engine("containers")}) if self.scope == "used" else frozenset()
+        return frozenset({Engine("images")}).union(used, *(rule.needs(self.scope) for rule in self._rules()))
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every image in scope of every engine."""
@@ -87,15 +133,29 @@ class Image:
             elif not chosen:
                 reasons.append("no container uses an image" if images and self.scope == "used" else "the engine has no images")
             else:
-                observations.extend(self._judge(image, engine) for image in chosen)
+                view = ImageView(engine, images, self.scope)
+                observations.extend(self._judge(image, view) for image in self._with_bases(chosen, view))
         return engines.conclude(observations, reasons)
 
-    def _judge(self, image: dict[str, Any], engine: EngineFacts) -> Observation:
-        subject = f"image/{engines.name_of_image(image)}{engine.suffix}"
+    def _with_bases(self, chosen: list[dict[str, Any]], view: ImageView) -> list[dict[str, Any]]:
+        """Add the local bases of images that no registry knows: their build files are this site's own too."""
+        found = {image["Id"]: image for image in chosen}
+        if not any(rule.with_bases for rule in self._rules()):
+            return chosen
+        waiting = [image for image in chosen if "problem" not in image]
+        while waiting:
+            on = view.base(waiting.pop())
+            if on is not None and on["Id"] not in found and view.pulled(on) is not True:
+                found[on["Id"]] = on
+                waiting.append(on)
+        return [*chosen, *list(found.values())[len({image["Id"] for image in chosen}) :]]
+
+    def _judge(self, image: dict[str, Any], view: ImageView) -> Observation:
+        subject = f"image/{engines.name_of_image(image)}{view.engine.suffix}"
         if "problem" in image:
             return base.error(subject, engines.problem_of(image), source=engines.source("images"))
         for rule in self._rules():
-            return rule.judge(subject, image)
+            return rule.judge(subject, image, view)
         assert self.expect is not None
         return field_judge("images", self.field, self.expect, self.default)(subject, image)
 
