@@ -11,6 +11,7 @@ from auditor.facts import flags
 from auditor.facts.docker import Engine
 from auditor.model import Fact, Observation, Problem, Reason
 from checks import base, engines
+from checks.configured import STARTING_SECONDS
 from checks.container_isolation import Everywhere
 from checks.engines import EngineFacts, source
 
@@ -145,7 +146,7 @@ def _daemon_default(engine: EngineFacts) -> tuple[bool | Problem, str]:
     value = settings.get("no-new-privileges", False)
     if not isinstance(value, bool):
         return Problem(Reason.UNPARSABLE, "no-new-privileges is neither true nor false"), "configuration file of dockerd"
-    if value and settings[""] > process["started"]:
+    if value and settings[""] > process["started"] + STARTING_SECONDS:
         return Problem(Reason.ABSENT, "its file was changed after it started"), "configuration file of dockerd"
     return value, "configuration file of dockerd" if "no-new-privileges" in settings else "default of dockerd"
 

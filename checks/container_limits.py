@@ -8,6 +8,7 @@ from typing import Any
 from auditor.facts import flags
 from auditor.model import Fact, Observation, Problem, Reason
 from checks import base, engines
+from checks.configured import STARTING_SECONDS
 from checks.container_isolation import Everywhere
 from checks.engines import EngineFacts, source
 
@@ -112,7 +113,7 @@ def default_ulimits(engine: EngineFacts) -> set[Ulimit] | Problem:
     try:
         found = {Ulimit.parse(text) for text in given or ()}
         if listed:
-            if settings[""] > process["started"]:
+            if settings[""] > process["started"] + STARTING_SECONDS:
                 return Problem(Reason.ABSENT, "default-ulimits: the engine's file was changed after the engine started")
             found |= {_default(name, entry) for name, entry in listed.items()}
     except (TypeError, ValueError, AttributeError, KeyError):
