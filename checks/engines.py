@@ -113,11 +113,17 @@ def answers(facts: Facts, document: Document) -> Answers:
         engine = EngineFacts(answer["engine"], answer.get("pid"), suffix, facts)
         if "problem" in answer:
             missing.append(base.error(f"daemon/dockerd{suffix}", problem_of(answer), source=source(document)))
-        elif document == "info" and "BuildahVersion" in answer["data"]:
+        elif _says_podman(document, answer["data"]):
             podman = True
         else:
             read.append((engine, answer["data"]))
     return Answers(tuple(read), tuple(missing), PODMAN if podman else "" if found else NO_ENGINE)
+
+
+def _says_podman(document: Document, data: Any) -> bool:
+    if document == "version":
+        return any(c.get("Name") == "Podman Engine" for c in data.get("Components") or ())
+    return document == "info" and "BuildahVersion" in data
 
 
 def source(document: Document, field: str = "") -> str:
