@@ -51,7 +51,7 @@ class CurrentImage(Everywhere):
         if isinstance(images, Problem):
             return base.error(subject, images, expected=expected, source=where)
         name = familiar(reference)
-        holders = [i for i in images if name in map(familiar, map(str, i.get("RepoTags") or ()))]
+        holders = engine.once("images by name", lambda: _by_name(images)).get(name, [])
         unpinned = " (latest: what that is may change any time)" if name.endswith(":latest") else ""
         if any(i["Id"] == identity for i in holders):
             actual = f"{name}{unpinned}: {_short(identity)}"
@@ -67,6 +67,14 @@ class CurrentImage(Everywhere):
         question = f"{expected}: is this one current?"
         actual = f"{_short(identity)}; no image of the engine is named {name} any more"
         return base.manual(subject, expected=question, actual=actual, source=where)
+
+
+def _by_name(images: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    index: dict[str, list[dict[str, Any]]] = {}
+    for image in images:
+        for name in dict.fromkeys(familiar(str(tag)) for tag in image.get("RepoTags") or ()):
+            index.setdefault(name, []).append(image)
+    return index
 
 
 def _short(identity: str) -> str:

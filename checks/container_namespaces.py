@@ -39,8 +39,9 @@ def _find(engine: EngineFacts, name: str) -> dict[str, Any] | Problem:
     containers = engine.document("containers")
     if isinstance(containers, Problem):
         return containers
-    found: list[dict[str, Any]] = [c for c in containers if c["Id"] == name or c.get("Name") == f"/{name}"]
-    found += [c for c in containers if name and c["Id"].startswith(name)]
+    named = engine.once("containers by name", lambda: {n: c for c in reversed(containers) for n in (c.get("Name"), c["Id"])})
+    exact = named.get(name) or named.get(f"/{name}")
+    found: list[dict[str, Any]] = [exact] if exact else [c for c in containers if name and c["Id"].startswith(name)]
     if not found:
         return Problem(Reason.ABSENT, f"container {name[:12]}, which it joins, is not on the engine")
     if "HostConfig" not in found[0]:

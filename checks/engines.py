@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -37,6 +38,13 @@ class EngineFacts:
     pid: int | None
     suffix: str
     facts: Facts
+    made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what ``make`` makes of this engine's facts: an index, say, made once for all its containers."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
     def document(self, document: Document) -> Any | Problem:
         """Return one of this engine's documents."""
@@ -85,7 +93,8 @@ class EngineFacts:
         images = self.document("images")
         if isinstance(images, Problem):
             return images
-        found: dict[str, Any] | None = next((i for i in images if i["Id"] == container.get("Image")), None)
+        by_id = self.once("images by id", lambda: {i["Id"]: i for i in reversed(images)})
+        found: dict[str, Any] | None = by_id.get(container.get("Image"))
         if found is None:
             return Problem(Reason.ABSENT, "its image is not among the engine's images")
         return problem_of(found) if "problem" in found else found
