@@ -81,6 +81,9 @@ def _judge(facts: Facts, instance: Instance) -> Observation | str:
         return base.error(instance.subject, answer, expected=_EXPECTED, source=f"-H of {instance} or hosts in daemon.json")
     pending = files.changed() if answer.from_file and isinstance(files, Documents) else ""
     note = f"{pending} changed after pid {instance.pid} started: restart pending" if pending else ""
+    if answer.tcp and answer.fault and not note:
+        actual = f"{base.show(answer.tcp)}: {answer.fault}"
+        return base.verdict(instance.subject, ok=False, expected=_EXPECTED, actual=actual, source=answer.source)
     handed_over = any(_protocol(h) == "fd" for h in answer.listeners)
     real = _really(facts, instance, files) if note or handed_over else ()
     if isinstance(real, Problem):

@@ -103,6 +103,12 @@ def _settings(file: Files, facts: Facts, searched: list[str]) -> list[Observatio
     return wrong
 
 
+def named_anywhere(file: Files, facts: Facts) -> bool:
+    """Return whether a running program was told by a setting to use a file, so that it must be there."""
+    instances = running.instances(facts, file.process)
+    return any(_named(file, facts, instance) for instance in ([] if isinstance(instances, Outcome) else instances))
+
+
 def _named(file: Files, facts: Facts, instance: Instance) -> str | Problem:
     flag = flags.text(instance.args, f"--{file.setting}", instance.dialect)
     if isinstance(flag, Problem) or flag:

@@ -10,7 +10,7 @@ from auditor.facts import flags
 from auditor.facts.host import Files, Processes
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
 from checks import base
-from checks.file_question import check_question, mistaken, needs, owner_of, program_of, subject_of
+from checks.file_question import check_question, mistaken, named_anywhere, needs, owner_of, program_of, subject_of
 
 _ALL_BITS = 0o7777
 
@@ -57,17 +57,23 @@ def _nothing(check: FileMode | FileOwner, facts: Facts, searched: list[str]) -> 
     if file.executable:
         problem = Problem(Reason.ABSENT, f"{program} runs, but its executable was not found{where}")
         return Outcome((base.error(f"process/{program}", problem, expected=check.expected, source="stat"),))
-    if file.setting:
+    if file.setting and not named_anywhere(file, facts):
         return Outcome((), f"{program} uses no such file{where}")
     if file.listener == "dockerd":
         return Outcome((), "the engine listens on no unix socket")
     if file.listener:
         problem = Problem(Reason.ABSENT, f"the socket of its containerd was not found{where}")
         return Outcome((base.error(f"daemon/{program}", problem, expected=check.expected, source="stat"),))
-    told = [flags.text(p["args"], file.flag, flags.dialect_of(program)) for p in running]
+    told = [True] if file.setting else [flags.text(p["args"], file.flag, flags.dialect_of(program)) for p in running]
     if not file.match and any(told):
         problem = Problem(Reason.ABSENT, f"{program} was told to use a file that was not found{where}")
-        return Outcome((base.error(f"process/{program}", problem, expected=check.expected, source=f"{file.flag} of {program}"),))
+        return Outcome(
+            (
+                base.error(
+                    f"process/{program}", problem, expected=check.expected, source=f"{file.flag or file.setting} of {program}"
+                ),
+            )
+        )
     return Outcome((), f"{program} uses no such file{where}" if where else f"{program} was given no {file.flag}")
 
 
