@@ -50,7 +50,7 @@ _PLAIN_SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh"})
 _ON = r"[\s\"']*=?[\s\"']*(?:true|1|yes)"
 _SAID: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("apt [trusted=yes]", re.compile(r"\[[^\]\n]{0,300}\btrusted\s*=\s*yes\b|(?mi:^|\\n|['\"])Trusted:\s*yes\b")),
-    ("gpgcheck=0", re.compile(r"(?i)(?<![\w])gpgcheck\s*=\s*(?:0|no|false)\b")),
+    ("gpgcheck=0", re.compile(r"(?i)(?:(?<!\w)|(?<=\\n))gpgcheck\s*=\s*(?:0|no|false)\b")),
     ("apt AllowUnauthenticated", re.compile(r"(?i)APT::Get::AllowUnauthenticated" + _ON)),
     ("apt AllowInsecureRepositories",
      re.compile(r"(?i)Acquire::Allow(?:Insecure|Weak|DowngradeToInsecure)Repositories" + _ON)),
