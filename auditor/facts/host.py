@@ -25,7 +25,7 @@ ENVIRONMENT = (
 #: Flags that name a configuration file (or a folder of drop-ins) whose content may be read.
 CONFIG_FLAGS = (
     "--config", "--config-file", "--config-dir", "--authorization-config", "--authentication-config", "--audit-policy-file",
-    "--admission-control-config-file", "--containerd-config", "--egress-selector-config-file",
+    "--admission-control-config-file", "--containerd-config", "--egress-selector-config-file", "--encryption-provider-config",
 )  # fmt: skip
 
 #: Files whose content a benchmark may ask for by path. Nothing else on the host is ever opened.
@@ -34,7 +34,7 @@ CONTENT_PATHS = ("/etc/docker/daemon.json", "/var/lib/kubelet/config.yaml", "/et
 #: Folders below which a benchmark may ask for a file's owner and mode.
 STAT_ROOTS = (
     "/etc/", "/usr/lib/systemd/", "/lib/systemd/", "/usr/local/lib/systemd/", "/run/", "/var/run/", "/var/lib/", "/usr/bin/",
-    "/usr/sbin/", "/usr/local/bin/", "/opt/cni/", "/home/kubernetes/",
+    "/usr/sbin/", "/usr/local/bin/", "/opt/cni/", "/home/kubernetes/", "/var/snap/microk8s/",
 )  # fmt: skip
 
 #: Folders of which a benchmark may ask for every file below.
@@ -42,6 +42,13 @@ TREES = ("/etc/docker/certs.d",)
 
 #: Files that dockerd is told of by a flag or a key of this name, and their names in its default folder of certificates.
 SETTING_FILES = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
+
+#: Files of a Kubernetes node that take more than a flag to find, and the program whose they are.
+NODE_FILES = {
+    "pki": "kube-apiserver", "pki-certificates": "kube-apiserver", "pki-keys": "kube-apiserver", "etcd-data": "etcd",
+    "scheduler-kubeconfig": "kube-scheduler", "controller-manager-kubeconfig": "kube-controller-manager",
+    "kube-proxy-kubeconfig": "kube-proxy", "kubelet-client-ca": "kubelet", "cni": "",
+}  # fmt: skip
 
 #: Programs that containers are started with, found like a shell finds them. They run only while they work.
 BINARIES = (
@@ -104,7 +111,10 @@ class Files:
     * ``tree``: every file below a folder (`TREES`);
     * ``binary``: a program (`BINARIES`) as a shell finds it;
     * ``listener``: ``dockerd``: the unix sockets on which engines take requests, whoever made them; ``containerd``: the socket of
-      the containerd that an engine uses.
+      the containerd that an engine uses;
+    * ``node``: files of a Kubernetes node (`NODE_FILES`): what flags, variables or configuration files of that program name;
+      ``pki`` is the folder of its certificates with all below and the files that its flags name, and of these those that hold
+      certificates or private keys; ``cni`` the files that configure pod networks.
 
     Value: ``{"files": [{"path", "type": "regular file"|"directory"|"socket"|..., "mode": "0644", "uid": int, "gid": int,
     "user", "group", "mtime": int}, or {"path", "problem": {...}}], "searched": [path]}``; absent files are not in ``files``.
@@ -122,11 +132,13 @@ class Files:
     tree: str = ""
     binary: str = ""
     listener: str = ""
+    node: str = ""
 
     @property
     def key(self) -> str:
         """``files:`` and the ways of finding, for example ``files:unit=docker.service``."""
-        names = ("path", "process", "flag", "match", "unit", "static_pod", "executable", "setting", "tree", "binary", "listener")
+        names = ("path", "process", "flag", "match", "unit", "static_pod", "executable", "setting", "tree", "binary", "listener",
+                 "node")  # fmt: skip
         parts = ((n, getattr(self, n)) for n in names)
         return "files:" + ",".join(f"{n}={v}" for n, v in parts if v)
 

@@ -37,6 +37,7 @@ from auditor.facts.host import (
     CONTENT_PATHS,
     ENGINE_PACKAGES,
     ENVIRONMENT,
+    NODE_FILES,
     PROGRAMS,
     SETTING_FILES,
     TREES,
@@ -104,6 +105,7 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     listening = bool(kinds & {Listeners, SocketGroups}) or any(f.listener == "dockerd" for _, f in files)
     if files or listening:
         lines.append(_part("files"))
+        lines += [_part("node_files")] * any(f.node for _, f in files)
         lines.append(f"unit_folders={q(' '.join(_UNIT_FOLDERS))}")
         lines += [_file_line(i, f) for i, f in files]
         lines += [_part("listeners")] * listening
@@ -137,8 +139,15 @@ def _config_words(fact: Config) -> tuple[str, ...]:
         raise UnsafeQuestionError(f"the flag {fact.flag or fact.dropins} names no configuration that may be read")
     if fact.path and fact.path not in CONTENT_PATHS:
         raise UnsafeQuestionError(f"the content of {fact.path} may not be read")
-    spelling = "-c" if fact.process == "containerd" else _underscored(fact.flag)
+    spelling = _spelling(fact.process, fact.flag)
     return fact.process, fact.flag, spelling, fact.path, fact.dropins, _underscored(fact.dropins), fact.match
+
+
+def _spelling(process: str, flag: str) -> str:
+    """Return the other way in which a program takes a flag: etcd takes ``-config-file``."""
+    if process == "containerd":
+        return "-c"
+    return flag[1:] if process == "etcd" else _underscored(flag)
 
 
 def _underscored(flag: str) -> str:
@@ -163,11 +172,14 @@ def _file_line(index: int, fact: Files) -> str:
             if value not in known:
                 raise UnsafeQuestionError(f"{value} may not be asked for")
             return f"{kind} {index} {q(value)}"
+    if fact.node:
+        if fact.node not in NODE_FILES:
+            raise UnsafeQuestionError(f"{fact.node} may not be asked for")
+        return f"node_file {index} {q(fact.node)}"
     if fact.setting:
         return f"by_setting {index} {q(fact.process)} {q(fact.setting)} {q(SETTING_FILES[fact.setting])}"
     if fact.process:
-        spelling = "-c" if fact.process == "containerd" else _underscored(fact.flag)
-        words = (fact.process, fact.flag, spelling, fact.path, fact.match)
+        words = (fact.process, fact.flag, _spelling(fact.process, fact.flag), fact.path, fact.match)
         return f"by_flag {index} {' '.join(map(q, words))}"
     if fact.path.endswith("/*"):
         folder = fact.path[:-2]

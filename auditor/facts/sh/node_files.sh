@@ -1,0 +1,154 @@
+# pflag ARGS --SOME-NAME: v = value of its last occurrence, spelled with dashes or underscores
+pflag() {
+  r=${2#--} u=--
+  while :; do case $r in *-*) u=$u${r%%-*}_ r=${r#*-} ;; *) u=$u$r; break ;; esac; done
+  flag "$1" "$2" "$u"
+}
+# values FILE KEY: v = what stands behind that key anywhere in a YAML, JSON or TOML file, a line each
+values() {
+  v=$(t head -c "$limit" "$1" | tr ',{}' '\n\n\n' | sed -n "s/^[[:space:]-]*[\"']\{0,1\}$2[\"']\{0,1\}[[:space:]]*[:=][[:space:]]*[\"']\{0,1\}\([^\"'#]*[^\"'#[:space:]]\).*/\1/p")
+}
+# hidden PID: whether the files that it sees can't be seen from here
+hidden() { eval "c=\${contained_$1:-no}"; [ "$c" = yes ] && ! readlink "/proc/$1/ns/mnt" >/dev/null 2>&1; }
+# named INDEX PID PROCESS PATH: a file that a running program uses
+named() {
+  [ -n "$4" ] || return 0
+  looked "$1" "$4"
+  if hidden "$2"; then closed "$1" "$4"; return; fi
+  seen "$2" "$3" "$4"; base=$x
+  # What a ConfigMap or a Secret puts into a container is no file of the host.
+  case $(readlink "$base") in ..data/*) return ;; esac
+  add "$1" "$4" "$base"
+}
+# told_in INDEX PID PROCESS FILE KEY: the files that a key of its configuration names; what the file says is judged elsewhere
+told_in() {
+  if hidden "$2"; then closed "$1" "$4"; return; fi
+  seen "$2" "$3" "$4"; file=$x
+  { [ -f "$file" ] && [ -r "$file" ]; } || { looked "$1" "$4"; closed "$1" "$4"; return; }
+  values "$file" "$5"; told=$v
+  while IFS= read -r line; do named "$1" "$2" "$3" "$line"; done <<EOF
+$told
+EOF
+}
+# by_key INDEX PROCESS KEY FLAG...: what the flags name, and a key of the configuration with its drop-ins
+by_key() {
+  i=$1 program=$2 key=$3; shift 3
+  pids "$program"; all=$v
+  for pid in $all; do
+    eval "args=\$args_$pid"
+    for f in "$@"; do pflag "$args" "$f"; named "$i" "$pid" "$program" "$v"; done
+    pflag "$args" --config
+    [ -n "$v" ] || { [ "$program" != kubelet ] || { [ ! -e /var/lib/kubelet/config.yaml ] || v=/var/lib/kubelet/config.yaml; }; }
+    [ -z "$v" ] || told_in "$i" "$pid" "$program" "$v" "$key"
+    [ "$program" = kubelet ] || continue
+    pflag "$args" --config-dir; d=$v
+    [ -n "$d" ] || continue
+    seen "$pid" "$program" "$d"; above=$x
+    [ -d "$above" ] || continue
+    listed=$(t find "$above/" ! -type d -name '*.conf') || closed "$i" "$d"
+    while [ -n "$listed" ]; do
+      dropin=${listed%%"$nl"*}
+      case $listed in *"$nl"*) listed=${listed#*"$nl"} ;; *) listed= ;; esac
+      told_in "$i" "$pid" "$program" "$d/${dropin#"$above/"}" "$key"
+    done
+  done
+}
+etcd_data() { # INDEX
+  pids etcd; all=$v
+  for pid in $all; do
+    eval "args=\$args_$pid"
+    flag "$args" --config-file -config-file; [ -n "$v" ] || variable "$pid" ETCD_CONFIG_FILE
+    if [ -n "$v" ]; then told_in "$1" "$pid" etcd "$v" data-dir; continue; fi
+    flag "$args" --data-dir -data-dir; [ -n "$v" ] || variable "$pid" ETCD_DATA_DIR
+    if [ -z "$v" ]; then
+      flag "$args" --name -name; [ -n "$v" ] || variable "$pid" ETCD_NAME
+      v=${v:-default}.etcd
+    fi
+    named "$1" "$pid" etcd "$v"
+  done
+}
+# below INDEX SHOWN REAL PATTERN: a folder and all below, or the files below that hold a line like PATTERN
+below() {
+  looked "$1" "$2"
+  [ -d "$3" ] || { add "$1" "$2" "$3"; return 0; }  # stat tells whether it may not be seen or isn't there
+  [ -n "$4" ] || add "$1" "$2" "$3"
+  listed=$(t find -L "$3/" -maxdepth 4 ! -path "$3/" \( -type f -o -type d \)) || closed "$1" "$2"
+  case $(t find -L "$3/" -maxdepth 4 -name "*$nl*") in ?*) closed "$1" "$2" ;; esac
+  if [ -n "$4" ]; then holding "$1" "$2" "$4"; fi
+  while IFS= read -r file; do [ -z "$file" ] || add "$1" "$2/${file#"$3/"}" "$file"; done <<EOF
+$listed
+EOF
+}
+# holding INDEX SHOWN PATTERN: listed = those of them that hold such a line
+holding() {
+  listed=$(IFS=$nl; set -f; set -- $listed; n=$#
+    while [ "$n" -gt 0 ]; do [ ! -f "$1" ] || set -- "$@" "$1"; shift; n=$((n - 1)); done
+    [ $# -eq 0 ] || t grep -lE -e "$3" -- "$@")
+  [ $? -le 1 ] || closed "$1" "$2"
+}
+pki() { # INDEX PATTERN
+  i=$1 pattern=$2
+  pids kube-apiserver; all=$v
+  for pid in $all; do
+    if hidden "$pid"; then closed "$i" "/proc/$pid/root"; continue; fi
+    eval "args=\$args_$pid"; folders=$nl
+    for f in client-ca-file tls-cert-file tls-private-key-file etcd-cafile etcd-certfile etcd-keyfile kubelet-client-certificate \
+      kubelet-client-key kubelet-certificate-authority proxy-client-cert-file proxy-client-key-file requestheader-client-ca-file \
+      service-account-key-file service-account-signing-key-file; do
+      pflag "$args" "--$f"; [ -n "$v" ] || continue
+      shown=$v folder=${v%/*}
+      case $f$folder in  # of a folder near the root, which holds other things too, only the file counts
+        client-ca-file/*/*/*|tls-cert-file/*/*/*)
+          case $folders in *"$nl$folder$nl"*) ;; *)
+            folders=$folders$folder$nl
+            seen "$pid" kube-apiserver "$folder"; below "$i" "$folder" "$x" "$pattern" ;;
+          esac ;;
+      esac
+      case $folders in *"$nl$folder$nl"*) ;; *)
+        seen "$pid" kube-apiserver "$shown"; looked "$i" "$shown"; listed=$x
+        [ -z "$pattern" ] || [ ! -e "$x" ] || holding "$i" "$shown" "$pattern"
+        [ -z "$listed" ] || add "$i" "$shown" "$listed" ;;
+      esac
+    done
+  done
+  pids k3s
+  [ -z "$v" ] || below "$i" /var/lib/rancher/k3s/server/tls /var/lib/rancher/k3s/server/tls "$pattern"
+}
+cni() { # INDEX
+  dirs="/etc/cni/net.d$nl/var/lib/cni/networks$nl/etc/kubernetes/cni/net.d$nl/run/multus/cni/net.d$nl"
+  dirs="$dirs/var/lib/rancher/k3s/agent/etc/cni/net.d$nl/var/lib/rancher/rke2/agent/etc/cni/net.d$nl"
+  dirs="$dirs/var/snap/microk8s/current/args/cni-network$nl"
+  pids containerd; all=$v
+  for pid in $all; do
+    eval "args=\$args_$pid"
+    flag "$args" --config -c; file=${v:-/etc/containerd/config.toml}
+    [ -e "$file" ] || continue
+    { [ -f "$file" ] && [ -r "$file" ]; } || { closed "$1" "$file"; continue; }
+    values "$file" conf_dir; dirs=$dirs$v$nl
+  done
+  while [ -n "$dirs" ]; do
+    d=${dirs%%"$nl"*} dirs=${dirs#*"$nl"}
+    [ -n "$d" ] || continue
+    looked "$1" "$d"
+    [ -d "$d" ] || { add "$1" "$d" "$d"; continue; }
+    listed=$(t find -L "$d/" -maxdepth 3 -type f ! -name '*lock') || closed "$1" "$d"
+    case $(t find -L "$d/" -maxdepth 3 -name "*$nl*") in ?*) closed "$1" "$d" ;; esac
+    while IFS= read -r file; do [ -z "$file" ] || add "$1" "$file" "$file"; done <<EOL
+$listed
+EOL
+  done
+}
+node_file() { # INDEX KIND
+  case $2 in
+    pki) pki "$1" '' ;;
+    pki-certificates) pki "$1" '-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----' ;;
+    pki-keys) pki "$1" '-----BEGIN ([A-Z]+ )*PRIVATE KEY-----' ;;
+    etcd-data) etcd_data "$1" ;;
+    scheduler-kubeconfig) by_key "$1" kube-scheduler kubeconfig --kubeconfig --authentication-kubeconfig --authorization-kubeconfig ;;
+    controller-manager-kubeconfig)
+      by_key "$1" kube-controller-manager kubeconfig --kubeconfig --authentication-kubeconfig --authorization-kubeconfig ;;
+    kube-proxy-kubeconfig) by_key "$1" kube-proxy kubeconfig --kubeconfig ;;
+    kubelet-client-ca) by_key "$1" kubelet clientCAFile --client-ca-file ;;
+    cni) cni "$1" ;;
+  esac
+}
