@@ -1,57 +1,32 @@
 """``rbac``: who holds dangerous permissions in a cluster, and through which binding.
 
-Rules are matched as the RBAC authorizer matches them (k8s.io/kubernetes/pkg/apis/rbac/v1/evaluation_helpers.go): ``*`` stands for
-every verb, group or resource, subresources included; ``*/scale`` is that subresource of every resource; ``pods/*`` matches
-nothing. Aggregated ClusterRoles hold their collected rules already.
+How rules are matched stands in `checks.rbac_rules`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
-from auditor.facts.kubernetes import KINDS, Objects
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, Status
-from checks.base import error
+from auditor.facts.kubernetes import Objects
+from auditor.model import Fact, Facts, Observation, Outcome, Status
+from checks.rbac_rules import (
+    BINDINGS,
+    ROLES,
+    Grant,
+    Permission,
+    ReadRbac,
+    Role,
+    broad,
+    is_bootstrap,
+    listed,
+    name_of,
+    role_ref,
+    subject_text,
+)
 
-Role = tuple[str, str, str]  # kind, namespace (of a Role), name
-Verdict = Literal["pass", "fail", "manual"]
-
-BINDINGS = ("clusterrolebindings", "rolebindings")
-ROLES = ("clusterroles", "roles")
-BOOTSTRAP = ("kubernetes.io/bootstrapping", "rbac-defaults")
-SHOWN = 40
-
-
-def broad(kind: str, name: str) -> str:
-    """Return in words whom a subject stands for when that is no one in particular, else nothing. Never exempt."""
-    if kind == "User" and name == "system:anonymous":
-        return "anyone, without logging in"
-    if kind != "Group":
-        return ""
-    if name.startswith("system:serviceaccounts:"):
-        return "every service account of a namespace"
-    return {"system:authenticated": "everyone who can log in", "system:unauthenticated": "anyone, without logging in",
-            "system:serviceaccounts": "every service account"}.get(name, "")  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permission:
-    """What must not be granted: any of ``verbs`` on any of ``resources`` of ``api_groups``, or on any of ``urls``.
-
-    ``cluster_scoped`` resources lie in no namespace, so that a RoleBinding can't grant them.
-    """
-
-    verbs: tuple[str, ...]
-    api_groups: tuple[str, ...] = ()
-    resources: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
-    cluster_scoped: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.verbs or bool(self.urls) == bool(self.resources) or bool(self.api_groups) != bool(self.resources):
-            raise ValueError("give verbs, and either api_groups with resources or urls")
+Verdict: TypeAlias = Literal["pass", "fail", "manual"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +58,8 @@ class ExemptSubjects:
             subject.get("kind") == self.kind
             and (self.kind != "ServiceAccount" or subject.get("namespace") == self.namespace)
             and _like(subject.get("name", ""), self.names)
-            and (not self.bindings or _like(_name(binding), self.bindings))
-            and (not self.bootstrap or _bootstrap(binding))
+            and (not self.bindings or _like(name_of(binding), self.bindings))
+            and (not self.bootstrap or is_bootstrap(binding))
         )
 
 
@@ -119,6 +94,9 @@ class Rbac:
     * ``wildcards``: no role but the exempt ones has ``*`` among the verbs or resources of a rule. One that nothing binds, or
       that has a lesser wildcard (any API group, ``*/subresource``, a URL), is left to a person;
     * ``bound``: these subjects stand in no binding but the exempt ones.
+
+    ``allowed`` are a site's own exemptions beside ``exempt``. With ``administrators`` those who may do everything by design are
+    exempt too: `ADMINISTRATORS`.
     """
 
     grants: tuple[Permission, ...] = ()
@@ -127,7 +105,10 @@ class Rbac:
     bound: tuple[BoundSubjects, ...] = ()
     named_objects: Verdict = "fail"
     exempt: tuple[ExemptSubjects, ...] = ()
+    allowed: tuple[ExemptSubjects, ...] = ()
+    administrators: bool = False
     exempt_roles: tuple[ExemptRoles, ...] = ()
+    allowed_roles: tuple[ExemptRoles, ...] = ()
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.grants, self.role, self.wildcards, self.bound))) != 1:
@@ -139,7 +120,7 @@ class Rbac:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Return an observation for each binding (or role) that answers the question; unreadable kinds are errors."""
-        read = _Read(facts, BINDINGS if self.bound else (*BINDINGS, *ROLES))
+        read = ReadRbac(facts, BINDINGS if self.bound else (*BINDINGS, *ROLES))
         found = list(self._roles(read) if self.wildcards else self._bindings(read))
         if not found and not read.errors:
             counts = ", ".join(f"{len(objects)} {kind}" for kind, objects in read.objects.items())
@@ -157,19 +138,19 @@ class Rbac:
 
     # Bindings
 
-    def _bindings(self, read: _Read) -> Iterator[Observation]:
-        granted: dict[tuple[Role, bool], _Grant] = {}
+    def _bindings(self, read: ReadRbac) -> Iterator[Observation]:
+        granted: dict[tuple[Role, bool], Grant] = {}
         for kind, binding in read.bindings():
             cluster_wide = kind == "clusterrolebindings"
-            role = _role_ref(binding)
+            role = role_ref(binding)
             if (role, cluster_wide) not in granted:
                 granted[role, cluster_wide] = self._grant(role, read.rules.get(role, ()), cluster_wide=cluster_wide)
             grant = granted[role, cluster_wide]
             if grant and (observation := self._observe(kind, binding, role, grant)):
                 yield observation
 
-    def _grant(self, role: Role, rules: Iterable[dict[str, Any]], *, cluster_wide: bool) -> _Grant:
-        grant = _Grant()
+    def _grant(self, role: Role, rules: Iterable[dict[str, Any]], *, cluster_wide: bool) -> Grant:
+        grant = Grant()
         if self.bound:
             grant.whole["a role"] = {"bound": None}
         elif self.role:
@@ -182,7 +163,7 @@ class Rbac:
                         grant.add(rule, permission)
         return grant
 
-    def _observe(self, kind: str, binding: dict[str, Any], role: Role, grant: _Grant) -> Observation | None:
+    def _observe(self, kind: str, binding: dict[str, Any], role: Role, grant: Grant) -> Observation | None:
         subjects = [s for s in binding.get("subjects", ()) if self._asked(s)]
         if not subjects:
             return None
@@ -193,12 +174,12 @@ class Rbac:
             status = Status(self.named_objects)
         namespace = binding.get("metadata", {}).get("namespace", "")
         where = "cluster-wide" if kind == "clusterrolebindings" else f"in namespace {namespace}"
-        parts = [f"{_listed(_subject(s) for s in rest)}: {grant} {where}, by {role[0]} {role[2]}"] if rest else []
-        exempt = [f"{_subject(s)} ({because})" for s, because in allowed if because is not None]
+        parts = [f"{listed(subject_text(s) for s in rest)}: {grant} {where}, by {role[0]} {role[2]}"] if rest else []
+        exempt = [f"{subject_text(s)} ({because})" for s, because in allowed if because is not None]
         if exempt:
-            parts.append(f"exempt: {_listed(exempt)}" + ("" if rest else f": {grant} {where}, by {role[0]} {role[2]}"))
+            parts.append(f"exempt: {listed(exempt)}" + ("" if rest else f": {grant} {where}, by {role[0]} {role[2]}"))
         word = kind.removesuffix("s")
-        subject = f"{word}/{namespace}/{_name(binding)}" if namespace else f"{word}/{_name(binding)}"
+        subject = f"{word}/{namespace}/{name_of(binding)}" if namespace else f"{word}/{name_of(binding)}"
         return Observation(subject, status, self._expected(), "; ".join(parts), f"{word}: roleRef, subjects")
 
     def _asked(self, subject: dict[str, Any]) -> bool:
@@ -212,21 +193,22 @@ class Rbac:
     def _exemption(self, subject: dict[str, Any], binding: dict[str, Any]) -> str | None:
         if broad(subject.get("kind", ""), subject.get("name", "")):
             return None
-        return next((e.because for e in self.exempt if e.covers(subject, binding)), None)
+        every = (*self.exempt, *self.allowed, *(ADMINISTRATORS if self.administrators else ()))
+        return next((e.because for e in every if e.covers(subject, binding)), None)
 
     # Roles
 
-    def _roles(self, read: _Read) -> Iterator[Observation]:
+    def _roles(self, read: ReadRbac) -> Iterator[Observation]:
         holders: dict[Role, list[str]] = {}
         for kind, binding in read.bindings():
             if subjects := binding.get("subjects"):
-                to = _listed(_subject(s) for s in subjects)
-                holders.setdefault(_role_ref(binding), []).append(f"{kind.removesuffix('s')} {_name(binding)} to {to}")
+                to = listed(subject_text(s) for s in subjects)
+                holders.setdefault(role_ref(binding), []).append(f"{kind.removesuffix('s')} {name_of(binding)} to {to}")
         unread = [k for k in BINDINGS if k not in read.objects]
         for kind in ROLES:
             for role in read.objects.get(kind, ()):
                 namespace = role.get("metadata", {}).get("namespace", "")
-                name: Role = ("ClusterRole" if kind == "clusterroles" else "Role", namespace, _name(role))
+                name: Role = ("ClusterRole" if kind == "clusterroles" else "Role", namespace, name_of(role))
                 hits, lesser = _wildcards(role)
                 if hits or lesser:
                     yield self._role(role, name, hits or lesser, holders.get(name, []), unread, lesser=not hits)
@@ -235,9 +217,14 @@ class Rbac:
         self, role: dict[str, Any], name: Role, hits: list[str], by: list[str], unread: list[str], *, lesser: bool
     ) -> Observation:
         because = next(
-            (e.because for e in self.exempt_roles if _like(name[2], e.names) and (not e.bootstrap or _bootstrap(role))), None
+            (
+                e.because
+                for e in (*self.exempt_roles, *self.allowed_roles)
+                if _like(name[2], e.names) and (not e.bootstrap or is_bootstrap(role))
+            ),
+            None,
         )
-        bound = f"bound by {_listed(by)}" if by else "bound to nobody"
+        bound = f"bound by {listed(by)}" if by else "bound to nobody"
         status = Status.FAIL
         if because is not None:
             status, bound = Status.PASS, f"exempt: {because}"
@@ -246,91 +233,7 @@ class Rbac:
         elif not by or lesser:
             status = Status.MANUAL
         subject = f"role/{name[1]}/{name[2]}" if name[1] else f"clusterrole/{name[2]}"
-        return Observation(subject, status, self._expected(), f"{_listed(hits, '; ')}; {bound}", f"{name[0]}: rules")
-
-
-@dataclass(slots=True)
-class _Grant:
-    """What a role grants of what was asked: resource -> verbs, without and with a restriction to named objects."""
-
-    whole: dict[str, dict[str, None]] = field(default_factory=dict)
-    named: dict[str, dict[str, None]] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.whole or self.named)
-
-    def __str__(self) -> str:
-        if "a role" in self.whole:
-            return "bound"
-        if "everything" in self.whole:
-            return "may do everything"
-        groups: dict[str, list[str]] = {}
-        for resource, verbs in (*self.whole.items(), *self.named.items()):
-            groups.setdefault(", ".join(verbs), []).append(resource)
-        return "may " + "; ".join(f"{verbs} {', '.join(resources)}" for verbs, resources in groups.items())
-
-    def add(self, rule: dict[str, Any], permission: Permission) -> None:
-        """Add what one rule grants of one permission."""
-        have = rule.get("verbs", ())
-        verbs = [v for v in permission.verbs if v in have or "*" in have]
-        if not verbs:
-            return
-        for url in permission.urls:
-            if any(u in ("*", url) or (u.endswith("*") and url.startswith(u[:-1])) for u in rule.get("nonResourceURLs", ())):
-                self.whole.setdefault(url, {}).update(dict.fromkeys(verbs))
-        for group in permission.api_groups:
-            if {"*", group} & set(rule.get("apiGroups", ())):
-                for resource in permission.resources:
-                    self._add(rule, group, resource, verbs)
-
-    def _add(self, rule: dict[str, Any], group: str, resource: str, verbs: list[str]) -> None:
-        _, slash, sub = resource.partition("/")
-        matching = {"*", resource, f"*/{sub}"} if slash else {"*", resource}
-        if not matching & set(rule.get("resources", ())):
-            return
-        shown = f"{resource}.{group}" if group else resource
-        names = rule.get("resourceNames", ())
-        if not names:
-            self.whole.setdefault(shown, {}).update(dict.fromkeys(verbs))
-            return
-        # A request to create or to delete a collection carries no name, so such a rule never allows it.
-        named = [v for v in verbs if slash or v not in ("create", "deletecollection")]
-        if named:
-            self.named.setdefault(f"{shown} named {_listed(names)}", {}).update(dict.fromkeys(named))
-
-
-class _Read:
-    """The RBAC objects that could be read, and an error for each kind that could not."""
-
-    def __init__(self, facts: Facts, kinds: tuple[str, ...]) -> None:
-        self.objects: dict[str, list[dict[str, Any]]] = {}
-        self.errors: list[Observation] = []
-        for kind in kinds:
-            answer = facts.get(Objects(kind))
-            if kind == "clusterrolebindings" and answer == []:
-                answer = Problem(
-                    Reason.ABSENT, "not one ClusterRoleBinding was listed, though every cluster with RBAC has built-in ones"
-                )
-            if isinstance(answer, Problem):
-                self.errors.append(error(f"cluster/{kind}", answer, source=f"GET {KINDS[kind].path}"))
-            else:
-                self.objects[kind] = answer
-        self.rules: dict[Role, list[dict[str, Any]]] = {}
-        for kind, word in (("clusterroles", "ClusterRole"), ("roles", "Role")):
-            for role in self.objects.get(kind, ()):
-                self.rules[word, role.get("metadata", {}).get("namespace", ""), _name(role)] = role.get("rules", [])
-
-    def bindings(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (kind, binding) for all bindings that could be read."""
-        for kind in BINDINGS:
-            for binding in self.objects.get(kind, ()):
-                yield kind, binding
-
-
-def _role_ref(binding: dict[str, Any]) -> Role:
-    ref = binding.get("roleRef", {})
-    namespace = binding.get("metadata", {}).get("namespace", "") if ref.get("kind") == "Role" else ""
-    return ref.get("kind", ""), namespace, ref.get("name", "")
+        return Observation(subject, status, self._expected(), f"{listed(hits, '; ')}; {bound}", f"{name[0]}: rules")
 
 
 def _everything(rule: dict[str, Any]) -> bool:
@@ -357,27 +260,6 @@ def _permission(p: Permission) -> str:
     return f"{', '.join(p.verbs)} {', '.join(things)}"
 
 
-def _subject(subject: dict[str, Any]) -> str:
-    kind, name = subject.get("kind", "?"), subject.get("name", "?")
-    shown = f"{kind} {subject['namespace']}/{name}" if subject.get("namespace") else f"{kind} {name}"
-    whom = broad(kind, name)
-    return f"{shown} ({whom})" if whom else shown
-
-
-def _listed(items: Iterable[str], separator: str = ", ") -> str:
-    found = list(items)
-    rest = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return separator.join(found[:SHOWN]) + rest
-
-
-def _name(item: dict[str, Any]) -> str:
-    return str(item.get("metadata", {}).get("name", ""))
-
-
-def _bootstrap(item: dict[str, Any]) -> bool:
-    return bool(item.get("metadata", {}).get("labels", {}).get(BOOTSTRAP[0]) == BOOTSTRAP[1])
-
-
 def _like(name: str, patterns: Iterable[str]) -> bool:
     return any(name == p or (p.endswith("*") and name.startswith(p[:-1])) for p in patterns)
 
@@ -386,3 +268,17 @@ def _require_patterns(patterns: Iterable[str]) -> None:
     for pattern in patterns:
         if "*" in pattern[:-1] or pattern in ("", "*"):
             raise ValueError(f"{pattern!r}: a name is exact or ends in one *, and is never * alone")
+
+
+#: Who may do everything in a cluster by design, with the binding that says so: of Kubernetes itself and of distributions.
+ADMINISTRATORS = (
+    ExemptSubjects(because="the built-in administrators' group", kind="Group", names=("system:masters",),
+                   bindings=("cluster-admin",), bootstrap=True),
+    ExemptSubjects(because="the administrators' group of kubeadm 1.29 and later", kind="Group",
+                   names=("kubeadm:cluster-admins",), bindings=("kubeadm:cluster-admins",)),
+    ExemptSubjects(because="the chart installer of K3s", kind="ServiceAccount", namespace="kube-system",
+                   names=("helm-traefik", "helm-traefik-crd"),
+                   bindings=("helm-kube-system-traefik", "helm-kube-system-traefik-crd")),
+    ExemptSubjects(because="the chart installer of RKE2", kind="ServiceAccount", namespace="kube-system",
+                   names=("helm-rke2-*",), bindings=("helm-kube-system-rke2-*",)),
+)  # fmt: skip

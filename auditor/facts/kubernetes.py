@@ -1,12 +1,17 @@
 """Facts about clusters, read from the Kubernetes API.
 
 The value of an `Objects` fact is the list of all objects of one kind, in the API's own field names, reduced to the fields
-declared here. Secret values and annotations are never among them.
+declared here. Secrets are never read, and of the environment of containers only the names of the secrets that it comes from are
+kept. Annotations are never kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from auditor.facts.kube_reduce import apiserver_flags, secret_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,17 @@ class Server:
 class Kind:
     """Where a kind is served, and what of it is kept.
 
-    An ``addon`` kind comes with a network plugin: it is asked for only where the server's discovery document names its group
-    and version. Asking straight away would not do: an account without rights on a group gets 403 also where there is no group.
+    An ``addon`` kind comes with an extension or a later version of Kubernetes: it is asked for only where the server's discovery
+    document names its group and version. Asking straight away would not do: an account without rights on a group gets 403 also
+    where there is no group. Of a ``metadata_only`` kind the server is asked for nothing but names, labels and owners. ``reduce``
+    takes out of a decoded object what must not be kept, and answers None for an object that isn't wanted at all.
     """
 
     path: str
     fields: tuple[str, ...]
     addon: bool = False
+    metadata_only: bool = False
+    reduce: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
 
     @property
     def group(self) -> str:
@@ -52,7 +61,13 @@ class Kind:
     @property
     def group_version(self) -> str:
         """Group and version as discovery names them, for example ``apps/v1``."""
-        return "/".join(self.path.split("/")[2:-1])
+        return "/".join(self.path.partition("/namespaces/")[0].split("/")[2 : 4 if self.group else 3])
+
+    @property
+    def namespace(self) -> str:
+        """The one namespace that is read; empty for all of them."""
+        _, found, rest = self.path.partition("/namespaces/")
+        return rest.partition("/")[0] if found else ""
 
     @property
     def resource(self) -> str:
@@ -67,8 +82,24 @@ _BINDING = (
     "roleRef.apiGroup", "roleRef.kind", "roleRef.name",
     "subjects[].kind", "subjects[].apiGroup", "subjects[].name", "subjects[].namespace",
 )  # fmt: skip
-# Never env, envFrom, command or args: values and secrets stand there. Annotations are never kept either.
-_CONTAINER = ("name", "image", "securityContext", "resources", "ports")
+# Never env values, command or args: secrets stand there. Annotations are never kept either.
+_CONTAINER = (
+    "name",
+    "image",
+    "securityContext",
+    "resources",
+    "ports",
+    "env[].valueFrom.secretKeyRef.name",
+    "envFrom[].secretRef.name",
+)
+# What the restricted Pod Security level doesn't allow, and what tells where a volume comes from.
+_VOLUME = (
+    "name", "hostPath.path", "secret.secretName", "csi.driver", "nfs.server", "iscsi.targetPortal", "fc.targetWWNs", "rbd.image",
+    "cephfs.path", "glusterfs.path", "cinder.volumeID", "flexVolume.driver", "gitRepo.repository", "gcePersistentDisk.pdName",
+    "awsElasticBlockStore.volumeID", "azureDisk.diskName", "azureFile.shareName", "vsphereVolume.volumePath",
+    "portworxVolume.volumeID", "quobyte.volume", "scaleIO.volumeName", "storageos.volumeName", "flocker.datasetName",
+    "photonPersistentDisk.pdID",
+)  # fmt: skip
 
 
 def _pod(prefix: str) -> tuple[str, ...]:
@@ -77,23 +108,39 @@ def _pod(prefix: str) -> tuple[str, ...]:
         *(f"{prefix}.{f}" for f in ("hostPID", "hostIPC", "hostNetwork", "hostUsers", "securityContext", "os.name", "nodeName",
                                     "serviceAccountName", "automountServiceAccountToken")),
         *(f"{prefix}.{c}.{f}" for c in lists for f in _CONTAINER),
-        *(f"{prefix}.volumes[].{f}" for f in ("name", "hostPath.path", "secret.secretName")),
+        *(f"{prefix}.volumes[].{f}" for f in _VOLUME),
     )  # fmt: skip
 
+
+def _workload(path: str, *more: str) -> Kind:
+    template = "spec.jobTemplate.spec.template.spec" if path.endswith("/cronjobs") else "spec.template.spec"
+    return Kind(path, (*_META, *_OWNER, *more, *_pod(template)), reduce=lambda item: secret_names(item, template))
+
+
+def _in_default(path: str) -> Kind:
+    head, _, plural = path.rpartition("/")
+    return Kind(f"{head}/namespaces/default/{plural}", (*_META, *_OWNER), metadata_only=True)
+
+
+_WEBHOOKS = (
+    *_META,
+    *(
+        f"webhooks[].{f}"
+        for f in ("name", "failurePolicy", "rules", "namespaceSelector", "objectSelector", "matchConditions[].name")
+    ),
+)
 
 KINDS: dict[str, Kind] = {
     "namespaces": Kind("/api/v1/namespaces", _META),
     "nodes": Kind("/api/v1/nodes", (*_META, "status.nodeInfo", "spec.providerID")),
-    "pods": Kind("/api/v1/pods", (*_META, *_OWNER, "status.phase", *_pod("spec"))),
-    "deployments": Kind("/apis/apps/v1/deployments", (*_META, *_OWNER, "spec.replicas", *_pod("spec.template.spec"))),
-    "replicasets": Kind("/apis/apps/v1/replicasets", (*_META, *_OWNER, "spec.replicas", *_pod("spec.template.spec"))),
-    "statefulsets": Kind("/apis/apps/v1/statefulsets", (*_META, *_OWNER, "spec.replicas", *_pod("spec.template.spec"))),
-    "daemonsets": Kind("/apis/apps/v1/daemonsets", (*_META, *_OWNER, *_pod("spec.template.spec"))),
-    "replicationcontrollers": Kind(
-        "/api/v1/replicationcontrollers", (*_META, *_OWNER, "spec.replicas", *_pod("spec.template.spec"))
-    ),
-    "jobs": Kind("/apis/batch/v1/jobs", (*_META, *_OWNER, *_pod("spec.template.spec"))),
-    "cronjobs": Kind("/apis/batch/v1/cronjobs", (*_META, *_OWNER, "spec.suspend", *_pod("spec.jobTemplate.spec.template.spec"))),
+    "pods": Kind("/api/v1/pods", (*_META, *_OWNER, "status.phase", *_pod("spec")), reduce=lambda pod: secret_names(pod, "spec")),
+    "deployments": _workload("/apis/apps/v1/deployments", "spec.replicas"),
+    "replicasets": _workload("/apis/apps/v1/replicasets", "spec.replicas"),
+    "statefulsets": _workload("/apis/apps/v1/statefulsets", "spec.replicas"),
+    "daemonsets": _workload("/apis/apps/v1/daemonsets", "status.desiredNumberScheduled", "status.numberReady"),
+    "replicationcontrollers": _workload("/api/v1/replicationcontrollers", "spec.replicas"),
+    "jobs": _workload("/apis/batch/v1/jobs"),
+    "cronjobs": _workload("/apis/batch/v1/cronjobs", "spec.suspend"),
     "networkpolicies": Kind(
         "/apis/networking.k8s.io/v1/networkpolicies",
         (*_META, "spec.podSelector", "spec.policyTypes", "spec.ingress", "spec.egress"),
@@ -103,6 +150,52 @@ KINDS: dict[str, Kind] = {
     "roles": Kind("/apis/rbac.authorization.k8s.io/v1/roles", (*_META, *_RULES)),
     "clusterrolebindings": Kind("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", (*_META, *_BINDING)),
     "rolebindings": Kind("/apis/rbac.authorization.k8s.io/v1/rolebindings", (*_META, *_BINDING)),
+    # The subject of a request stands in its PEM text, which holds a public key and no secret.
+    "certificatesigningrequests": Kind(
+        "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+        (*_META, "spec.username", "spec.groups", "spec.signerName", "spec.request", "status.conditions[].type"),
+    ),
+    # API servers that run as static pods: which admission plugins their flags name.
+    "apiservers": Kind(
+        "/api/v1/namespaces/kube-system/pods",
+        ("metadata.name", *_OWNER, "spec.containers[].name", "spec.containers[].command", "spec.containers[].args"),
+        reduce=apiserver_flags,
+    ),
+    "validatingwebhookconfigurations": Kind("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", _WEBHOOKS),
+    "mutatingwebhookconfigurations": Kind("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", _WEBHOOKS),
+    "validatingadmissionpolicies": Kind(
+        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+        (*_META, "spec.matchConstraints.resourceRules", "spec.matchConstraints.namespaceSelector"),
+        addon=True,
+    ),
+    "validatingadmissionpolicybindings": Kind(
+        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+        (
+            *_META,
+            "spec.policyName",
+            "spec.validationActions",
+            "spec.matchResources.resourceRules",
+            "spec.matchResources.namespaceSelector",
+        ),
+        addon=True,
+    ),
+    "securitycontextconstraints": Kind(
+        "/apis/security.openshift.io/v1/securitycontextconstraints", _META, addon=True, metadata_only=True
+    ),
+    "csidrivers": Kind("/apis/storage.k8s.io/v1/csidrivers", _META, metadata_only=True),
+    "externalsecrets": Kind("/apis/external-secrets.io/v1/externalsecrets", _META, addon=True, metadata_only=True),
+    "externalsecrets-v1beta1": Kind("/apis/external-secrets.io/v1beta1/externalsecrets", _META, addon=True, metadata_only=True),
+    "secretproviderclasses": Kind(
+        "/apis/secrets-store.csi.x-k8s.io/v1/secretproviderclasses", _META, addon=True, metadata_only=True
+    ),
+    "vaultstaticsecrets": Kind("/apis/secrets.hashicorp.com/v1beta1/vaultstaticsecrets", _META, addon=True, metadata_only=True),
+    "vaultdynamicsecrets": Kind("/apis/secrets.hashicorp.com/v1beta1/vaultdynamicsecrets", _META, addon=True, metadata_only=True),
+    "default/services": _in_default("/api/v1/services"),
+    "default/configmaps": _in_default("/api/v1/configmaps"),
+    "default/persistentvolumeclaims": _in_default("/api/v1/persistentvolumeclaims"),
+    "default/ingresses": _in_default("/apis/networking.k8s.io/v1/ingresses"),
+    "default/horizontalpodautoscalers": _in_default("/apis/autoscaling/v2/horizontalpodautoscalers"),
+    "default/poddisruptionbudgets": _in_default("/apis/policy/v1/poddisruptionbudgets"),
     "ciliumnetworkpolicies": Kind("/apis/cilium.io/v2/ciliumnetworkpolicies", _META, addon=True),
     "ciliumclusterwidenetworkpolicies": Kind("/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies", _META, addon=True),
     "caliconetworkpolicies": Kind("/apis/crd.projectcalico.org/v1/networkpolicies", _META, addon=True),

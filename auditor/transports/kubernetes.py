@@ -26,6 +26,9 @@ MAX_ERROR_BYTES = 64 * 1024
 RESTARTS = 2  # of a list whose continue token expired
 BUSY_WAITS = 3  # times to wait for a server that says it is busy, at most BUSY_SECONDS each
 BUSY_SECONDS = 5.0
+JSON = "application/json"
+# The server leaves out all but the metadata, so that no value of a ConfigMap ever comes over.
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 MAX_TIMEOUTS = 2  # kinds that may time out before the rest isn't asked for
 
 _AS_WHICH = 'system:anonymous"'
@@ -145,7 +148,8 @@ class _Reader:
             if _AS_WHICH in error.problem.detail and not self._listed:
                 detail = "the API server knows no account behind these credentials (it takes us for system:anonymous)"
                 raise TargetError(Problem(Reason.DENIED, detail)) from None
-            return Problem(Reason.DENIED, f'the account may not list {kind.resource} in the API group "{kind.group}" cluster-wide')
+            where = f"in the namespace {kind.namespace}" if kind.namespace else "cluster-wide"
+            return Problem(Reason.DENIED, f'the account may not list {kind.resource} in the API group "{kind.group}" {where}')
         if error.status == 404:
             return Problem(Reason.ABSENT, f"the API server does not serve {name} ({kind.group_version})")
         return error.problem
@@ -181,22 +185,23 @@ class _Reader:
         for _ in range(MAX_OBJECTS // PAGE_OBJECTS):
             query = {"limit": str(PAGE_OBJECTS), **({"continue": token} if token else {})}
             path = f"{kind.path}?{urlencode(query)}"
-            page = _decode(decode, self._get(path), kind.path)
+            page = _decode(decode, self._get(path, METADATA if kind.metadata_only else JSON), kind.path)
             # Any JSON object decodes; without this a proxy's "{}" would be an empty cluster.
             if not str(page.get("kind", "")).endswith("List"):
                 raise _Unanswered(200, Reason.UNPARSABLE, f"GET {kind.path}: the answer is not a list")
-            found.extend(page.get("items", ()))
+            items = page.get("items", ())
+            found.extend(items if kind.reduce is None else [kept for i in items if (kept := kind.reduce(i)) is not None])
             self._listed = True
             token = page.get("metadata", {}).get("continue", "")
             if not token:
                 return found
         raise _Unanswered(200, Reason.TRUNCATED, f"there are more than {len(found)} {name}; they were not all read")
 
-    def _get(self, path: str) -> bytes:
+    def _get(self, path: str, accept: str = JSON) -> bytes:
         """Return an answer's body, waiting a little where the server says that it is busy."""
         for attempt in range(BUSY_WAITS + 1):
             try:
-                return self._ask(path)
+                return self._ask(path, accept)
             except _Unanswered as error:
                 wait = float(error.retry_after) if error.retry_after.isdigit() else 1.0
                 if error.status not in (429, 503) or attempt == BUSY_WAITS or wait > BUSY_SECONDS:
@@ -204,7 +209,7 @@ class _Reader:
                 time.sleep(wait)
         raise AssertionError(path)
 
-    def _ask(self, path: str) -> bytes:
+    def _ask(self, path: str, accept: str) -> bytes:
         import urllib3  # comes with the kubernetes package
 
         started = time.monotonic()
@@ -212,7 +217,8 @@ class _Reader:
         configuration = self._client.configuration
         try:
             response = self._client.rest_client.pool_manager.request(
-                "GET", configuration.host + path, headers=self._headers(), preload_content=False, redirect=False, retries=False,
+                "GET", configuration.host + path, headers=self._headers(accept),
+                preload_content=False, redirect=False, retries=False,
                 timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
             )  # fmt: skip
             try:
@@ -229,9 +235,9 @@ class _Reader:
             raise _refusal(response.status, shown, body, response.headers)
         return body
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, accept: str) -> dict[str, str]:
         """Return the headers of a request; the package renews tokens when it is asked for them."""
-        headers = {"Accept": "application/json", "User-Agent": "cis-auditor"}
+        headers = {"Accept": accept, "User-Agent": "cis-auditor"}
         for setting in self._client.configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]

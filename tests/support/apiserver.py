@@ -59,6 +59,14 @@ class ListKind:
         head = f'{{"kind":"{self.kind}","apiVersion":"{self.api_version}","metadata":{json.dumps(metadata)},"items":['
         return head.encode() + b",".join(self.items[start:end]) + b"]}\n"
 
+    def metadata_only(self) -> ListKind:
+        items = [{"kind": "PartialObjectMetadata", "metadata": json.loads(i)["metadata"]} for i in self.items]
+        return ListKind("PartialObjectMetadataList", "meta.k8s.io/v1", [json.dumps(i).encode() for i in items])
+
+    def of_namespace(self, name: str) -> ListKind:
+        items = [i for i in self.items if json.loads(i)["metadata"].get("namespace") == name]
+        return ListKind(self.kind, self.api_version, items)
+
 
 @dataclass
 class Behaviour:
@@ -104,6 +112,15 @@ class ApiServer(Behaviour):
         self.lists[path].items = [
             text.replace(b"@NAME@", b"web-%d-%d" % (i // 8, i)).replace(b"@OWNER@", b"web-%d" % (i // 8)) for i in range(count)
         ]
+
+    def list_kind(self, path: str) -> ListKind | None:
+        """Return what is listed at a path, of one namespace for ``.../namespaces/NAME/KIND``."""
+        if path in self.lists:
+            return self.lists[path]
+        head, named, rest = path.partition("/namespaces/")
+        name, _, plural = rest.partition("/")
+        whole = self.lists.get(f"{head}/{plural}") if named else None
+        return whole.of_namespace(name) if whole else None
 
     def __enter__(self) -> Self:
         ca, certificate, key = write_certificates(self.folder)
@@ -168,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         path, query = url.path, parse_qs(url.query)
         api.methods["GET"] += 1
         api.queries.append((path, query))
-        authorization = self.headers.get("Authorization", "")
+        authorization, accept = self.headers.get("Authorization", ""), self.headers.get("Accept", "")
         token = authorization.removeprefix("Bearer ")
         user = api.users.get(token, "") if authorization else "system:anonymous"
         api.requests[user, path] += 1
@@ -186,8 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(429, "TooManyRequests", "too many requests", {"Retry-After": "0"})
         elif path in api.documents:
             self._answer(200, api.documents[path])
-        elif path in api.lists:
-            self._list(api, path, query)
+        elif (found := api.list_kind(path)) is not None:
+            self._list(api, path, query, found.metadata_only() if "as=PartialObjectMetadataList" in accept else found)
         else:
             self._refuse(404, "NotFound", "the server could not find the requested resource")
 
@@ -197,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _method_seen  # noqa: N815 - http.server asks for these names
 
-    def _list(self, api: ApiServer, path: str, query: dict[str, list[str]]) -> None:
+    def _list(self, api: ApiServer, path: str, query: dict[str, list[str]], found: ListKind) -> None:
         start = 0
         limit = int(query.get("limit", ["0"])[0])
         if token := query.get("continue", [""])[0]:
@@ -206,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(410, "Expired", "The provided continue parameter is too old to display a consistent list result.")
                 return
             start = int(json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))["start"])
-        self._answer(200, api.lists[path].page(start, min(limit, api.max_page) if api.max_page else limit))
+        self._answer(200, found.page(start, min(limit, api.max_page) if api.max_page else limit))
 
     def _forbid(self, user: str, path: str) -> None:
         parts = path.split("/")
