@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import yaml
 
-from auditor.model import Benchmark, BenchmarkInfo, Check, Control, ControlInfo, Remediation, Severity
+from auditor.model import Benchmark, BenchmarkInfo, Check, Control, ControlInfo, Decided, Remediation, Severity
 from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
 
 CheckTypes = Mapping[str, type]
@@ -36,6 +36,7 @@ class Definition:
     remediation: Remediation
     applies_when: Check | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    decided: Decided = Decided.AUTOMATIC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,7 @@ class Library:
 def _control(d: Definition, e: Entry, tailored: bool) -> Control:  # noqa: FBT001
     section = e.id.rpartition(".")[0]
     return Control(e.id, d.key, d.title, e.level, e.assessment, d.severity, d.target, d.rationale, d.remediation, d.check,
-                   d.applies_when, section, d.parameters, tailored)  # fmt: skip
+                   d.applies_when, section, d.parameters, tailored, d.decided)  # fmt: skip
 
 
 def _version_key(version: str) -> tuple[int, ...]:

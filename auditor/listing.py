@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from auditor.catalogue import Library, decode_definition
-from auditor.model import Benchmark
+from auditor.model import Benchmark, Decided
 from auditor.summary import percent
 from auditor.terminal import clean
 from auditor.yamlfile import InputError, Mistake, did_you_mean
@@ -40,28 +40,39 @@ def show_history(runs: Sequence[RunSummary]) -> None:
     _print_table(columns, rows) if rows else print("no runs yet")  # noqa: T201
 
 
+#: What reports of coverage say about each kind of deciding: a heading, and why it isn't automatic.
+_DECIDED = {
+    Decided.AUTOMATIC: ("automatic", "the evidence of a target alone gives pass and fail"),
+    Decided.WITH_POLICY: (
+        "policy",
+        "a site's own values are needed (parameters in a tailoring file); without them the facts are shown",
+    ),
+    Decided.WITH_RECORDS: ("records", "needs what is not on the target: a site's records, a registry's or a scanner's answer"),
+    Decided.BY_PERSON: ("person", "evidence decides some cases; the rest is judgement, for which the facts are shown"),
+}
+
+
 def show_benchmarks(library: Library) -> None:
-    """Print every benchmark version with how much of it is covered."""
+    """Print every benchmark version with how much of it is covered, how much of that is decided, and why the rest is not."""
     rows = []
     for name, versions in library.names().items():
         for version in versions:
             b = library.load(f"{name}@{version}")
-            automatic = sum("manual" not in _check_type(library, c.key) for c in b.controls)
-            rows.append([name, version, str(b.controls_total), str(len(b.controls)), str(automatic)])
-    columns = [("benchmark", False), ("version", False), ("controls", True), ("covered", True), ("decided here", True)]
-    _print_table(columns, rows)
-
-
-def _check_type(library: Library, key: str) -> dict[str, Any]:
-    raw = yaml.safe_load(yaml.serialize(library.definitions[key][1]))
-    check: dict[str, Any] = raw["check"]
-    return check
+            counts = [sum(c.decided is kind for c in b.controls) for kind in _DECIDED]
+            rows.append([name, version, str(b.controls_total), str(len(b.controls)), *map(str, counts)])
+    columns = [("benchmark", False), ("version", False), ("controls", True), ("covered", True)]
+    _print_table([*columns, *((heading, True) for heading, _ in _DECIDED.values())], rows)
+    print()  # noqa: T201
+    for heading, why in _DECIDED.values():
+        print(f"{heading}: {why}")  # noqa: T201
+    print("auditor benchmarks show NAME@VERSION says it of every control.")  # noqa: T201
 
 
 def show_benchmark(benchmark: Benchmark) -> None:
     """Print a benchmark's controls."""
-    rows = [[c.id, str(c.level), c.assessment, c.severity, c.key, c.title] for c in benchmark.controls]
-    columns = [("number", False), ("level", True), ("assessment", False), ("severity", False), ("control", False), ("title", False)]
+    rows = [[c.id, str(c.level), c.assessment, _DECIDED[c.decided][0], c.severity, c.key, c.title] for c in benchmark.controls]
+    titles = ("number", "level", "assessment", "decided", "severity", "control", "title")
+    columns = [(title, title == "level") for title in titles]
     _print_table(columns, rows)
     print(f"{len(benchmark.controls)} of the {benchmark.controls_total} controls of {benchmark.title} {benchmark.version}.")  # noqa: T201
 
@@ -76,6 +87,7 @@ def show_control(library: Library, wanted: str) -> None:
         f"{definition.title}",
         f"  control      {key} ({file}:{node.start_mark.line + 1})",
         f"  severity     {definition.severity}",
+        f"  decided      {_DECIDED[definition.decided][0]}: {_DECIDED[definition.decided][1]}",
     ]
     for name, version, control in _places(library, key):
         lines.append(f"  {name} {version}: {control.id}, level {control.level}, {control.assessment} in the document")

@@ -39,6 +39,15 @@ class Severity(StrEnum):
 SEVERITY_ORDER = tuple(Severity)
 
 
+class Decided(StrEnum):
+    """How far the evidence of a target decides a control. A verdict that it doesn't decide is manual, with the facts shown."""
+
+    AUTOMATIC = "automatic"  # evidence alone gives pass and fail
+    WITH_POLICY = "with_policy"  # needs values that a site sets: parameters in its tailoring file
+    WITH_RECORDS = "with_records"  # needs what isn't on the target: records, a registry's or a scanner's answer
+    BY_PERSON = "by_person"  # the rest is a person's judgement
+
+
 class Reason(StrEnum):
     """Why evidence is missing."""
 
@@ -204,6 +213,7 @@ class Control:
     section: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)  # the policy inputs in force, by name
     tailored: bool = False  # whether a user's own values are among them
+    decided: Decided = Decided.AUTOMATIC
 
 
 @dataclass(frozen=True, slots=True)
