@@ -58,7 +58,7 @@ class SshServer(Everywhere):
         data = engine.answer(Programs())
         if isinstance(data, Problem):
             return data
-        entry: dict[str, Any] | None = next((e for e in data if e["Id"] == container["Id"]), None)
+        entry: dict[str, Any] | None = engine.once("programs by id", lambda: {e["Id"]: e for e in data}).get(container["Id"])
         if entry is None:
             return Problem(Reason.ABSENT, "none of its processes was found by its cgroup")
         return engines.problem_of(entry) if "problem" in entry else list(entry["programs"])

@@ -37,7 +37,7 @@ class Expect:
             raise ValueError("give exactly one operator: " + ", ".join(f.name for f in dataclasses.fields(self)))
 
     def _given(self) -> list[tuple[str, Any]]:
-        pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        pairs = ((name, getattr(self, name)) for name in _OPERATORS)
         return [(name, value) for name, value in pairs if value is not None]
 
     @property
@@ -93,6 +93,10 @@ class Expect:
             case "subset_of":
                 return all(any(_same(i, w) for w in wanted) for i in items)
         raise AssertionError(name)
+
+
+#: Looked up once: every container is compared with every expectation.
+_OPERATORS = tuple(f.name for f in dataclasses.fields(Expect))
 
 
 def _same(actual: Any, wanted: Any) -> bool:

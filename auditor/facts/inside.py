@@ -87,8 +87,8 @@ def reduce_top(raw: bytes) -> dict[str, Any]:
 
 def program_names(names: Any) -> list[str]:
     """Return names of programs as the fact has them: without folders, each once, sorted, redacted."""
-    plain = (re.sub(r" \(deleted\)$", "", str(name)).rpartition("/")[2] for name in names)
-    return sorted({redact_text(name)[:_LONGEST] for name in plain if name})
+    plain = (redact_text(re.sub(r" \(deleted\)$", "", str(name))).rpartition("/")[2] for name in names)
+    return sorted({name[:_LONGEST] for name in plain if name})
 
 
 @dataclass(frozen=True, slots=True)
