@@ -80,6 +80,11 @@ class Seen:
     downloads: bool = False
     script: bool = False  # runs a file whose content is not known, which may install something
 
+    def __or__(self, other: Seen) -> Seen:
+        """Return what either does."""
+        return Seen(self.refresh | other.refresh, self.install | other.install, self.unverified | other.unverified,
+                    self.downloads or other.downloads, self.script or other.script)  # fmt: skip
+
 
 def look(text: str) -> Seen:
     """Return what the commands of a shell text do."""

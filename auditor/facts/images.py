@@ -72,7 +72,11 @@ _INSTRUCTIONS = ("RUN", "ADD", "COPY", "ENV", "ARG", "LABEL", "CMD", "ENTRYPOINT
                  "STOPSIGNAL", "HEALTHCHECK", "ONBUILD", "SHELL", "MAINTAINER", "FROM")  # fmt: skip
 _NOP = re.compile(r"(?:/|cmd|powershell|pwsh)[^#\n]{0,200}#\(nop\) +([A-Z]+)\b(.*)", re.DOTALL)
 _PLAIN = re.compile(rf"({'|'.join(_INSTRUCTIONS)})(?:\s+(.*)|$)", re.DOTALL)
-_SHELL_TEXT = re.compile(r"(/\S+|[a-z]*sh|cmd|powershell|pwsh)((?: -o \w+| [-/][A-Za-z]+){0,9}) [-/](?:\w*[cC]|Command)(?:\s+|$)")
+_SHELL = r"(?:[^\s;&|'\"]*/)?(?:[a-z]{0,4}sh|cmd|powershell)(?:\.exe)?(?: [^\s;&|'\"]+){0,9}? [-/](?:\w*[cC]|Command)(?=\s|$)"
+_SHELL_TEXT = re.compile(_SHELL)
+#: A shell that something else starts, such as ``conda run -n x /bin/bash -c``.
+_STARTED_SHELL = re.compile(rf"(?:[^\s;&|'\"]+ ){{1,9}}?{_SHELL}")
+_AFTER_ARGUMENTS = re.compile(rf"(?:^|\s)(?={_SHELL})")
 _BUILD_ARGS = re.compile(r"\|(\d+) (.*)", re.DOTALL)
 _ARCHIVE = re.compile(r"\.(?:tar|tgz|tbz2?|txz|tzst|tar\.\w+)$|\.(?:gz|xz|bz2|zst)$|\*")
 
@@ -143,6 +147,8 @@ def _run(step: dict[str, Any], text: str) -> None:
     if shell := _SHELL_TEXT.match(command):
         command = command[shell.end() :]
     seen = build_commands.look(command)
+    if not shell and (shell := _STARTED_SHELL.match(command)):
+        seen |= build_commands.look(command[shell.end() :])
     for name in ("refresh", "install", "unverified"):
         if families := getattr(seen, name):
             step[name] = sorted(families)
@@ -160,7 +166,7 @@ def _without_arguments(text: str) -> tuple[str, str]:
     if match is None:
         return "", text
     rest = match[2]
-    start = re.search(r"(?:^|\s)(?=(?:/\S*|cmd|powershell|pwsh)(?: -o \w+| [-/][A-Za-z]+){0,9} [-/](?:\w*[cC]|Command)\s)", rest)
+    start = _AFTER_ARGUMENTS.search(rest)
     return (rest[: start.start()], rest[start.end() :]) if start else (rest, rest)
 
 
