@@ -11,6 +11,7 @@ BUILT_IN = {
     "all": "checks.combine:All",
     "any": "checks.combine:AnyOf",
     "audit_rule": "checks.audit_rule:AuditRule",
+    "authorization_plugins": "checks.authorization_plugins:AuthorizationPlugins",
     "container": "checks.container:Container",
     "content_trust": "checks.content_trust:ContentTrust",
     "daemon_listener": "checks.daemon_listener:DaemonListener",

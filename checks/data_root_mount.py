@@ -18,9 +18,11 @@ _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRootMount:
-    """Every engine's data root is itself a mount point; so is containerd's root where the engine keeps its images there.
+    """Every engine's data root is itself a mount point, of another file system than the one above it.
 
-    With user namespace remapping the data is in a folder below the data root, and that above it is meant.
+    So is containerd's root where the engine keeps its images there. With user namespace remapping the data is in a folder below
+    the data root, and that above it is meant. A folder that is mounted on itself is none; for another folder of the same file
+    system a person decides (manual), since it may have a quota.
     """
 
     def needs(self) -> frozenset[Fact]:
@@ -72,7 +74,16 @@ def _mounted(facts: Facts, path: str, source: str) -> Observation:
     if isinstance(mounts, Problem):
         return base.error(subject, mounts, expected=_EXPECTED, source="/proc/self/mountinfo")
     plain = path.rstrip("/") or "/"
-    if plain in mounts:
-        return Observation(subject, Status.PASS, _EXPECTED, "is a mount point", f"/proc/self/mountinfo; {source}")
-    above = max((m for m in mounts if plain.startswith(m.rstrip("/") + "/")), key=len, default="/")
-    return Observation(subject, Status.FAIL, _EXPECTED, f"lies on {above}", f"/proc/self/mountinfo; {source}")
+    by_path = {m["path"]: m for m in mounts}
+    holding = max((m for m in by_path if plain == m or plain.startswith(m.rstrip("/") + "/")), key=len, default="/")
+    source = f"/proc/self/mountinfo; {source}"
+    if holding != plain:
+        return Observation(subject, Status.FAIL, _EXPECTED, f"lies on {holding}", source)
+    above = max((m for m in by_path if plain != m and plain.startswith(m.rstrip("/") + "/")), key=len, default="")
+    own, other = by_path[plain], by_path.get(above)
+    if other is None or own["device"] != other["device"]:
+        return Observation(subject, Status.PASS, _EXPECTED, f"is a mount point (device {own['device']})", source)
+    if own["root"].endswith(plain):  # dockerd does that itself where the file system above isn't shared between namespaces
+        return Observation(subject, Status.FAIL, _EXPECTED, f"is mounted on itself and lies on the file system of {above}", source)
+    actual = f"is a mount point, but {own['root']} of the same file system as {above}: say whether it is limited (a quota)"
+    return base.manual(subject, expected=_EXPECTED, actual=actual, source=source)

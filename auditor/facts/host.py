@@ -186,7 +186,8 @@ class AuditRules:
 class Mounts:
     """What is mounted where.
 
-    Value: the sorted list of mount points, without those of single containers.
+    Value: a list of ``{"path", "device": "8:1", "root": the folder of the file system that is mounted}``, the topmost one of each
+    path, sorted by path, without those of single containers.
     """
 
     @property

@@ -29,12 +29,14 @@ def mounts(answers: Answers) -> Any:
     problem = failed(record, "reading /proc/self/mountinfo")
     if problem is not None:
         return problem
-    points = set()
-    for line in text(record.body).splitlines():
-        kind, _, point = line.partition(" ")
-        if kind != "nsfs" and not _OF_CONTAINERS.search(point):
-            points.add(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), point))  # blanks and the like, proc(5)
-    return sorted(points) if "/" in points else Problem(Reason.UNPARSABLE, "/proc/self/mountinfo lists no root")
+    points: dict[str, dict[str, str]] = {}
+    for cells in (line.split(" ") for line in text(record.body).splitlines()):
+        if len(cells) == 4 and cells[0] != "nsfs" and not _OF_CONTAINERS.search(cells[3]):
+            device, root, path = (re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), c) for c in cells[1:])  # blanks, proc(5)
+            points[path] = {"path": path, "device": device, "root": root}  # a later one lies over an earlier one
+    if "/" not in points:
+        return Problem(Reason.UNPARSABLE, "/proc/self/mountinfo lists no root")
+    return [points[path] for path in sorted(points)]
 
 
 def _scanned(answers: Answers) -> Iterator[tuple[int, bool, list[tuple[str, str]], list[str]]]:

@@ -1,3 +1,3 @@
 b mounts
-t sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - \([^ ]*\) .*/\2 \1/p' /proc/self/mountinfo
+t sed -n 's/^[^ ]* [^ ]* \([^ ]*\) \([^ ]*\) \([^ ]*\) .* - \([^ ]*\) .*/\4 \1 \2 \3/p' /proc/self/mountinfo
 b rc $?
