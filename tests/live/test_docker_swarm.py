@@ -91,8 +91,9 @@ def pair(needs_docker: None) -> Iterator[tuple[DockerHost, DockerHost]]:
             "--autolock", "--cert-expiry", "48h",
         )  # fmt: skip
         manager.docker("network", "rm", "ingress", stdin=b"y\n")
-        manager.wait_for(lambda: "ingress" not in manager.docker("network", "ls"), "ingress to go")
-        manager.docker("network", "create", "--driver", "overlay", "--ingress", "--opt", "encrypted", "ingress")
+        # The name is free only when the manager is done with the old one, which it says nowhere.
+        create = ("network", "create", "--driver", "overlay", "--ingress", "--opt", "encrypted", "ingress")
+        manager.wait_for(lambda: bool(manager.docker(*create, check=False)), "the old ingress network to go", 30)
         manager.docker("network", "create", "--driver", "overlay", "--opt", "encrypted", "shop")
         token = manager.docker("swarm", "join-token", "-q", "worker").strip()
         worker.docker(
