@@ -11,12 +11,19 @@ from auditor.model import Facts, Problem, Reason, problem_of
 from checks import base
 from checks.running import Instance
 
-Kind = Literal["bool", "int", "text", "list", "map"]
+Kind = Literal["bool", "int", "duration", "text", "list", "map"]
 
 #: A program reads its files while it starts, and clocks of file systems are coarse: seconds by which a file may be newer.
 STARTING_SECONDS = 2
 
-_KIND_WORDS = {"bool": "true or false", "int": "a whole number", "text": "text", "list": "a list", "map": "a mapping"}
+_KIND_WORDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "duration": "a duration",
+    "text": "text",
+    "list": "a list",
+    "map": "a mapping",
+}
 
 
 class _Missing:
@@ -135,6 +142,9 @@ def _walk(value: Any, parts: list[str], where: str) -> Any:
 
 def shaped(value: Any, kind: Kind, where: str) -> Any | Problem:
     """Return a value of a file if it has the wanted shape; text that merely looks like it is a problem, not a guess."""
+    if kind == "duration":
+        read = flags.duration_of(value) if isinstance(value, str) else None
+        return read if isinstance(read, int) else Problem(Reason.UNPARSABLE, f"{where} must be a duration, not {base.show(value)}")
     fits = {
         "bool": isinstance(value, bool),
         "int": isinstance(value, int) and not isinstance(value, bool),

@@ -8,9 +8,9 @@ from typing import Any
 
 from auditor.facts import flags
 from auditor.facts.docker import Engine
-from auditor.facts.host import BINARIES, PROGRAMS, SETTING_FILES, STAT_ROOTS, TREES, Files, Processes
+from auditor.facts.host import BINARIES, NODE_FILES, PROGRAMS, SETTING_FILES, STAT_ROOTS, TREES, Files, Processes
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
-from checks import base, engines, running
+from checks import base, engines, node_files, running
 from checks.auditrules import canonical
 from checks.configured import documents
 from checks.running import Instance
@@ -18,12 +18,13 @@ from checks.running import Instance
 _UNIT = re.compile(r"[A-Za-z0-9@_][A-Za-z0-9@_.-]*\.(service|socket|timer|mount|path|target)")
 _FLAG = re.compile(r"--[a-z0-9]+(-[a-z0-9]+)*")
 _MATCH = re.compile(r"\*\.[a-z]+")
-_WAYS = "path, process (with flag or setting), unit, static_pod, executable, tree, binary and listener"
+_WAYS = "path, process (with flag or setting), unit, static_pod, executable, tree, binary, listener and node"
 
 
 def check_question(file: Files) -> None:
     """Raise ValueError unless ``file`` is found in exactly one of the known ways, below `STAT_ROOTS`."""
-    ways = (file.process or file.path, file.unit, file.static_pod, file.executable, file.tree, file.binary, file.listener)
+    ways = (file.process or file.path, file.unit, file.static_pod, file.executable, file.tree, file.binary, file.listener,
+            file.node)  # fmt: skip
     if len([w for w in ways if w]) != 1:
         raise ValueError(f"file: give exactly one of {_WAYS}")
     if bool(file.process) != bool(file.flag or file.setting) or (file.flag and file.setting):
@@ -41,7 +42,8 @@ def check_question(file: Files) -> None:
             raise ValueError(f"file: {program!r} is not a program that is looked for; known: {', '.join(PROGRAMS)}")
     if file.setting and (file.process != "dockerd" or file.path):
         raise ValueError("file: setting goes with the process dockerd, and without a path")
-    closed = (("setting", tuple(SETTING_FILES)), ("tree", TREES), ("binary", BINARIES), ("listener", ("dockerd", "containerd")))
+    closed = (("setting", tuple(SETTING_FILES)), ("tree", TREES), ("binary", BINARIES), ("listener", ("dockerd", "containerd")),
+              ("node", tuple(NODE_FILES)))  # fmt: skip
     for name, known in closed:
         value = getattr(file, name)
         if value and value not in known:
@@ -60,13 +62,15 @@ def check_path(path: str) -> None:
 
 def program_of(file: Files) -> str:
     """Return the program whose file it is, empty for a file that is just there."""
+    if file.node:
+        return NODE_FILES[file.node]
     return file.process or file.static_pod or file.executable or ("dockerd" if file.listener else "")
 
 
 def subject_of(file: Files) -> str:
     """Return the subject that stands for a question as a whole."""
     program = program_of(file)
-    return f"process/{program}" if program else f"file/{file.path or file.unit or file.tree or file.binary}"
+    return f"process/{program}" if program else f"file/{file.path or file.unit or file.tree or file.binary or file.node}"
 
 
 def needs(file: Files) -> frozenset[Fact]:
@@ -78,7 +82,7 @@ def needs(file: Files) -> frozenset[Fact]:
         found |= engines.DAEMON_FACTS
     if file.listener == "containerd":
         found.add(Engine("info"))
-    return frozenset(found)
+    return frozenset(found) | node_files.needs(file)
 
 
 def mistaken(file: Files, facts: Facts, searched: list[str]) -> list[Observation]:

@@ -9,7 +9,7 @@ from typing import Any
 from auditor.facts import flags
 from auditor.facts.host import Files, Processes
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
-from checks import base
+from checks import base, node_files
 from checks.file_question import check_question, mistaken, named_anywhere, needs, owner_of, program_of, subject_of
 
 _ALL_BITS = 0o7777
@@ -19,8 +19,8 @@ def _evaluate(check: FileMode | FileOwner, facts: Facts) -> Outcome:
     answer = facts.get(check.file)
     if isinstance(answer, Problem):
         return Outcome((base.error(subject_of(check.file), answer, expected=check.expected, source="stat"),))
-    observations = [_observe(check, entry, facts) for entry in answer["files"]]
-    observations += mistaken(check.file, facts, answer["searched"])
+    observations = [_observe(check, entry, facts) for entry in node_files.meant(check.file, facts, answer["files"])]
+    observations += mistaken(check.file, facts, answer["searched"]) + node_files.mistaken(check.file, facts, answer)
     return Outcome(tuple(observations)) if observations else _nothing(check, facts, answer["searched"])
 
 
@@ -54,6 +54,8 @@ def _nothing(check: FileMode | FileOwner, facts: Facts, searched: list[str]) -> 
         return Outcome((), f"no {program} runs here{where}")
     if file.static_pod:
         return _no_manifest(check, running, where)
+    if file.node:
+        return node_files.nothing(file, where, check.expected)
     if file.executable:
         problem = Problem(Reason.ABSENT, f"{program} runs, but its executable was not found{where}")
         return Outcome((base.error(f"process/{program}", problem, expected=check.expected, source="stat"),))

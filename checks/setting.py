@@ -19,6 +19,7 @@ from checks.running import Instance
 _OPERATORS: dict[str, tuple[frozenset[str], type]] = {
     "bool": (frozenset({"equals", "not_equals", "set"}), bool),
     "int": (frozenset({"equals", "not_equals", "one_of", "at_most", "at_least", "set"}), int),
+    "duration": (frozenset({"at_most", "at_least"}), int),
     "text": (frozenset({"equals", "not_equals", "one_of", "set"}), str),
     "list": (frozenset({"contains", "contains_any", "contains_none", "subset_of", "starts_with_none", "set"}), str),
     "map": (frozenset({"contains", "contains_any", "contains_none", "subset_of", "set"}), str),
@@ -58,13 +59,29 @@ def _known(key: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{key} must be one of {', '.join(known)}, not {value!r}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """When a person has to judge: ``because`` says what would be needed to decide.
+
+    With ``unset`` when nothing sets the value (its default depends on what can't be seen here), and for each of ``values``.
+    """
+
+    because: str
+    unset: bool = False
+    values: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The value in effect (None: unset) and its source. ``pending`` names a file that changed after the program started."""
+    """The value in effect (None: unset) and its source. ``pending`` names a file that changed after the program started.
+
+    ``given`` is False where nothing sets it, so that the value is the default.
+    """
 
     value: Any
     source: str
     pending: str = ""
+    given: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +91,8 @@ class Setting:
     The value is that of the ``flag``, else of the environment variable ``env``, else under ``key`` (dotted; ``a[].b`` collects a
     list) in the ``drop_ins`` and the ``file``, else ``default`` (without it the setting is unset); ``default_without_file`` is
     the default when the program was given no ``file`` at all. With ``file_overrides`` a program that has a file looks at nothing
-    else. ``type`` follows from the default when it isn't given; a ``map`` is compared as a list of ``key=value``.
+    else; with ``zero_is_unset`` 0 in a file means the default. ``type`` follows from the default when it isn't given; a ``map`` is
+    compared as a list of ``key=value``, a ``duration`` as whole seconds. ``ask`` says when a person decides.
 
     A file that is newer than the process proves nothing: what would pass is an error then ("restart pending").
     """
@@ -89,6 +107,8 @@ class Setting:
     default: Any = None
     default_without_file: Any = None
     file_overrides: bool = False
+    zero_is_unset: bool = False
+    ask: Ask | None = None
     expect: Expect
 
     def __post_init__(self) -> None:
@@ -108,7 +128,7 @@ class Setting:
         if self.type is None and _kind_of(self.default) is None:
             raise ValueError("give type: bool, int, text, list or map (it follows only from a default)")
         for name, value in (("default", self.default), ("default_without_file", self.default_without_file)):
-            if value is not None and _kind_of(value) != ("list" if self.kind == "map" else self.kind):
+            if value is not None and _kind_of(value) != {"map": "list", "duration": "int"}.get(self.kind, self.kind):
                 raise ValueError(f"{name} is not of the type {self.kind}")
         operators, operand = _OPERATORS[self.kind]
         if self.expect.operator not in operators:
@@ -144,7 +164,7 @@ class Setting:
 
     def _judge(self, facts: Facts, instance: Instance) -> Observation:
         expected = self.expect.describe()
-        found = self._find(facts, instance)
+        found = self.find(facts, instance)
         if isinstance(found, Problem):
             return base.error(instance.subject, found, expected=expected, source=f"{self._names()} of {instance}")
         value = [f"{k}={base.show(v)}" for k, v in found.value.items()] if isinstance(found.value, dict) else found.value
@@ -152,6 +172,8 @@ class Setting:
         if REDACTED in str(value) and self.expect.operator != "set":
             problem = Problem(Reason.UNPARSABLE, "the value was redacted when it was collected")
             return base.error(instance.subject, problem, expected=expected, source=found.source)
+        if self.ask is not None and ((self.ask.unset and not found.given) or found.value in self.ask.values):
+            return base.manual(instance.subject, expected=expected, actual=f"{actual}: {self.ask.because}", source=found.source)
         ok = self.expect.holds(value)
         if found.pending:
             note = f"{found.pending} changed after pid {instance.pid} started: restart pending"
@@ -165,7 +187,7 @@ class Setting:
         names = [self.flag, self.env, f"{self.key} in its configuration file" if self.file else ""]
         return " or ".join(n for n in names if n)
 
-    def _find(self, facts: Facts, instance: Instance) -> Found | Problem:
+    def find(self, facts: Facts, instance: Instance) -> Found | Problem:
         """Return the value in effect: the first source that sets it, in the program's own order."""
         overriding = self._file_overrides(instance)
         if isinstance(overriding, Problem):
@@ -197,7 +219,7 @@ class Setting:
         if isinstance(value, Problem) or value is None:
             return value
         if value == []:
-            return Found(self._default(instance), f"default ({self.flag} of {instance} is empty)")
+            return Found(self._default(instance), f"default ({self.flag} of {instance} is empty)", given=False)
         return Found(value, f"{self.flag} of {instance}")
 
     def _from_environment(self, instance: Instance) -> Found | Problem | None:
@@ -214,7 +236,7 @@ class Setting:
     def _from_files(self, facts: Facts, instance: Instance, given: Found | None) -> Found | Problem:
         """Return what the files say, with the entries of a mapping's flag over it; else the default."""
         if self.config is None:
-            return given or Found(self._default(instance), f"default (no {self._names()})")
+            return given or Found(self._default(instance), f"default (no {self._names()})", given=False)
         read = documents(facts, self.config, instance)
         if isinstance(read, Problem):
             return read
@@ -222,14 +244,14 @@ class Setting:
         if isinstance(set_there, Problem):
             return set_there
         pending = read.changed()
-        if set_there is not None and set_there[0] not in ([], {}):
+        if set_there is not None and set_there[0] not in ([], {}) and not (self.zero_is_unset and set_there[0] in (0, "")):
             value, source = set_there
             if given is not None:
                 value, source = {**value, **given.value}, f"{given.source}; {source}"
             return Found(value, source, pending)
         if given is not None:
             return dataclasses.replace(given, pending=pending)
-        return Found(self._default(instance), self._default_source(read), pending)
+        return Found(self._default(instance), self._default_source(read), pending, given=False)
 
     def _default(self, instance: Instance) -> Any:
         value = self.default
@@ -248,6 +270,7 @@ class Setting:
 _READERS: dict[str, Any] = {
     "bool": flags.boolean,
     "int": flags.integer,
+    "duration": flags.duration,
     "text": flags.text,
     "list": flags.listing,
     "map": flags.mapping,
@@ -275,13 +298,14 @@ class ProcessFlag:
     flag: str
     type: Kind | None = None
     default: Any = None
+    ask: Ask | None = None
     expect: Expect
 
     def __post_init__(self) -> None:
         self._setting()
 
     def _setting(self) -> Setting:
-        return Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, expect=self.expect)
+        return Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, ask=self.ask, expect=self.expect)
 
     def needs(self) -> frozenset[Fact]:
         """The running programs."""

@@ -13,6 +13,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_UP, Decimal
 
 from auditor.model import Problem, Reason
 
@@ -20,6 +21,9 @@ from auditor.model import Problem, Reason
 TRUE_WORDS = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE_WORDS = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
+#: Seconds of Go's units of time.
+_SECONDS = {"ns": Decimal("1e-9"), "us": Decimal("1e-6"), "µs": Decimal("1e-6"), "μs": Decimal("1e-6"), "ms": Decimal("1e-3"),
+            "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}  # fmt: skip
 _INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F_]+|0[oO]?[0-7_]+|0[bB][01_]+|0|[1-9][0-9_]*)")
 
 
@@ -129,6 +133,18 @@ def integer_of(word: str) -> int | Problem:
         return Problem(Reason.UNPARSABLE, f"{word[:60]!r} is not a whole number")
 
 
+def duration_of(word: str) -> int | Problem:
+    """Return the whole seconds of a duration as Go reads it (``1h30m``, ``1.5s``, ``0``), parts of a second rounded away from 0."""
+    text = word.strip()
+    match = re.fullmatch(r"([+-]?)((?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+|0)", text)
+    if len(word) > 60 or not match:
+        return Problem(Reason.UNPARSABLE, f"{word[:60]!r} is not a duration")
+    parts = re.findall(r"([0-9.]+)(ns|us|µs|μs|ms|s|m|h)", match[2])
+    seconds = sum(Decimal(number.rstrip(".") or "0") * _SECONDS[unit] for number, unit in parts)
+    whole = int(seconds.to_integral_value(ROUND_UP)) if isinstance(seconds, Decimal) else 0
+    return -whole if match[1] == "-" else whole
+
+
 def items_of(word: str) -> list[str] | Problem:
     """Return the values that pflag reads in one occurrence of a list flag: a line of CSV; an empty word holds none."""
     if not word:
@@ -154,6 +170,12 @@ def integer(args: Sequence[str], flag: str, dialect: Dialect) -> int | Problem |
     """Return a number flag's value (the last occurrence wins), None when it isn't given."""
     found = text(args, flag, dialect)
     return integer_of(found) if isinstance(found, str) else found
+
+
+def duration(args: Sequence[str], flag: str, dialect: Dialect) -> int | Problem | None:
+    """Return a duration flag's value in seconds (the last occurrence wins), None when it isn't given."""
+    found = text(args, flag, dialect)
+    return duration_of(found) if isinstance(found, str) else found
 
 
 def text(args: Sequence[str], flag: str, dialect: Dialect) -> str | Problem | None:

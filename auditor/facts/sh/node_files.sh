@@ -38,7 +38,6 @@ by_key() {
     eval "args=\$args_$pid"
     for f in "$@"; do pflag "$args" "$f"; named "$i" "$pid" "$program" "$v"; done
     pflag "$args" --config
-    [ -n "$v" ] || { [ "$program" != kubelet ] || { [ ! -e /var/lib/kubelet/config.yaml ] || v=/var/lib/kubelet/config.yaml; }; }
     [ -z "$v" ] || told_in "$i" "$pid" "$program" "$v" "$key"
     [ "$program" = kubelet ] || continue
     pflag "$args" --config-dir; d=$v
