@@ -8,8 +8,8 @@ from importlib.metadata import entry_points
 
 #: Check type -> where its class is. Entry points of the group ``auditor.checks`` add to this.
 BUILT_IN = {
-    "admission_configuration": "checks.admission:AdmissionConfiguration",
-    "admission_plugin": "checks.admission:AdmissionPlugin",
+    "admission_configuration": "checks.admission_plugins:AdmissionConfiguration",
+    "admission_plugin": "checks.admission_plugins:AdmissionPlugin",
     "all": "checks.combine:All",
     "any": "checks.combine:AnyOf",
     "audit_policy": "checks.audit_policy:AuditPolicy",
