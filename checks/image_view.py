@@ -154,7 +154,7 @@ def is_named(image: dict[str, Any]) -> bool:
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(one.get(key) == other.get(key) for key in ("instruction", "created", "size"))
+    return "text" in one and all(one.get(key) == other.get(key) for key in ("text", "created", "size"))
 
 
 def _untold(steps: list[dict[str, Any]], own: tuple[tuple[int, dict[str, Any]], ...], layers: tuple[str, ...]) -> str:

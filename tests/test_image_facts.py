@@ -149,9 +149,19 @@ def test_an_images_configuration() -> None:
 def test_a_history_of_the_command_line_is_read_too() -> None:
     lines = b'{"CreatedBy":"/bin/sh -c apt-get update","Size":"1.2MB","Comment":""}\n{"CreatedBy":"","Size":"0B","Comment":"Imported from -"}\n'
     assert reduce_history(lines) == [
-        {"instruction": "", "created": 0, "size": 0, "comment": "import"},
-        {"instruction": "RUN", "created": 0, "size": 1, "refresh": ["apt"]},
+        {"instruction": "", "created": 0, "size": 0, "comment": "import", "text": 0},
+        {"instruction": "RUN", "created": 0, "size": 1, "refresh": ["apt"], "text": 1},
     ]
+
+
+def test_the_same_text_has_the_same_number() -> None:
+    numbers: dict[str, int] = {}
+    one, other = (
+        [step["text"] for step in reduce_history(json.dumps([{"CreatedBy": t} for t in texts]).encode(), numbers)]
+        for texts in (["b", "a"], ["c", "b", "a"])
+    )
+    assert one == other[:2]
+    assert other[2] not in one
 
 
 @pytest.mark.parametrize("raw", [b"{}x", b'[{"CreatedBy": 5}]', b"[1]", b'"a"', b'{"message": 5, "CreatedBy": {}}'])

@@ -46,7 +46,8 @@ def _history(record: Record, after: list[Record]) -> Any:
     if last is not record and (problem := failed(last, "asking the engine")) is not None:
         return problem
     found = []
-    for raw, trailer in bodies:
+    numbers: dict[str, int] = {}
+    for raw, trailer in sorted(bodies, key=lambda pair: pair[1].words[-1].rpartition("/images/")[2]):
         identity = trailer.words[-1].rsplit("/", 2)[-2] if trailer.words[-1].count("/") > 1 else "?"
         if trailer.words[1] == "404":
             continue  # gone between the list and the question
@@ -54,7 +55,7 @@ def _history(record: Record, after: list[Record]) -> Any:
             found.append(_missing(identity, Problem(Reason.ABSENT, f"the engine answered {trailer.words[1]}")))
             continue
         try:
-            found.append({"Id": identity, "steps": reduce_history(raw)})
+            found.append({"Id": identity, "steps": reduce_history(raw, numbers)})
         except ValueError as error:
             found.append(_missing(identity, Problem(Reason.UNPARSABLE, f"its history: {error}"[:200])))
     listed = int(record.words[-1]) if re.fullmatch(r"[0-9]{1,9}", record.words[-1]) else 0
@@ -96,6 +97,9 @@ def _layers(parts: dict[str, Record], untold: Problem) -> Any:
     if problem is not None:
         return problem
     _keys(bodies[1], real, folders)
+    if "odd" in bodies[0].splitlines() and not any(folder.get("odd") for folder in folders.values()):
+        for folder in folders.values():
+            folder["odd"] = True  # in which of them is not known
     for folder in folders.values():
         for name in ("setuid", "hides", "secrets"):
             if name in folder:
@@ -123,9 +127,6 @@ def _files(said: str, errors: str, real: dict[str, str], folders: dict[str, dict
         return Problem(
             Reason.DENIED if "ermission denied" in line else Reason.ABSENT, f"looking through the layers' files: {line[:200]}"
         )
-    if "odd" in lines:
-        for folder in folders.values():
-            folder["odd"] = True  # in which folder is not known
     for line in lines:
         kind, _, rest = line.partition(" ")
         mode, _, path = rest.partition(" ")
@@ -149,7 +150,7 @@ def _entries(said: str, real: dict[str, str], folders: dict[str, dict[str, Any]]
         elif kind == "P":
             folder.setdefault("databases", {}).setdefault(_manager(rest), None)
         elif line == "odd":
-            folder["odd"] = True
+            folder["odd"] = True  # the name of a package's file
     return None
 
 
@@ -187,6 +188,8 @@ def _keys(said: str, real: dict[str, str], folders: dict[str, dict[str, Any]]) -
     kinds = {"key": "private key", "credentials": "credentials"}
     for line in said.splitlines():
         kind, _, path = line.partition(" ")
+        if kind == "odd" and path in real:
+            folders[real[path]]["odd"] = True
         place = _place(path, real, folders) if kind in kinds else None
         if place is not None:
             place[0].setdefault("secrets", []).append({"path": place[1], "kind": kinds[kind]})

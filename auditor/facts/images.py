@@ -94,10 +94,11 @@ _HISTORY = msgspec.json.Decoder(list[_Entry])
 _LINE = msgspec.json.Decoder(_Entry)
 
 
-def reduce_history(raw: bytes) -> list[dict[str, Any]]:
+def reduce_history(raw: bytes, numbers: dict[str, int] | None = None) -> list[dict[str, Any]]:
     """Return the steps of an image, oldest first, from GET /images/{id}/history (or the lines of ``docker history``'s JSON).
 
-    A step has ``instruction`` (RUN, ADD, ...; empty when nothing is told of it), ``created`` (seconds), ``size`` (bytes) and,
+    A step has ``instruction`` (RUN, ADD, ...; empty when nothing is told of it), ``created`` (seconds), ``size`` (bytes), ``text``
+    (a number: steps of one engine have the same one if their texts are the same; ``numbers`` is what was given out so far) and,
     where there is something to say: ``comment`` (import, merge), ``refresh`` and ``install`` (package managers), ``unverified``
     (checks left out), ``downloads``, ``script``, ``sources`` and ``root`` (of ADD), ``secrets``, ``cut``.
     Raises ValueError when it is no history.
@@ -107,7 +108,9 @@ def reduce_history(raw: bytes) -> list[dict[str, Any]]:
         entries = _HISTORY.decode(stripped)
     else:
         entries = [_LINE.decode(line) for line in stripped.splitlines() if line.strip()]
-    steps = [_step(entry) for entry in reversed(entries[:STEPS_LIMIT])]
+    given = {} if numbers is None else numbers
+    # No digest of the text: a secret that is easy to guess could be found by it.
+    steps = [{**_step(e), "text": given.setdefault(e.text or "", len(given))} for e in reversed(entries[:STEPS_LIMIT])]
     if len(entries) > STEPS_LIMIT:
         steps.insert(0, {"instruction": "", "created": 0, "size": 0, "cut": True})
     return steps

@@ -239,10 +239,11 @@ class _Reader:
     def histories(self) -> list[dict[str, Any]]:
         """Return the build steps of every image that is listed; raises `_MissingError` when there is no list."""
         found: list[dict[str, Any]] = []
-        for identity in self._listed(_LISTS["images"][0]):
+        numbers: dict[str, int] = {}
+        for identity in sorted(self._listed(_LISTS["images"][0])):
             path = f"/images/{identity}/history"
             try:
-                found.append({"Id": identity, "steps": reduce_history(self.get(path))})
+                found.append({"Id": identity, "steps": reduce_history(self.get(path), numbers)})
             except _MissingError as error:
                 if not error.gone:
                     problem = {"reason": error.problem.reason.value, "detail": error.problem.detail}

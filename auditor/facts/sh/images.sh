@@ -55,7 +55,13 @@ image_layers() { # PID used|all
   [ $# -gt 0 ] || return
   b layer-files "$of"
   files=$(image_files "$@"); printf '%s\n' "$files"
-  b layer-keys "$of"; printf '%s\n' "$files" | sed -n 's/^k [0-7]* //p' | image_keys
+  b layer-keys "$of"
+  case $nl$files$nl in *"${nl}odd$nl"*)
+    for d do
+      [ -z "$(t find "$d" -xdev -type f -path "*$nl*" '(' -perm -4000 -o -perm -2000 ')' -exec stat -c odd {} +)" ] || printf 'odd %s\n' "$d"
+    done ;;
+  esac
+  printf '%s\n' "$files" | sed -n 's/^k [0-7]* //p' | image_keys
   b layer-entries "$of"
   entries=$(names=$(printf '%s\n' "$files" | image_names); image_entries "$@"); printf '%s\n' "$entries"
   b layer-packages "$of"; printf '%s\n' "$entries" | sed -n 's/^P //p' | image_packages
