@@ -10,7 +10,18 @@ import pytest
 
 from auditor.facts import answers
 from auditor.facts.docker import DOCUMENTS, Engine
-from auditor.facts.host import AuditRules, Config, Files, Processes, System
+from auditor.facts.host import (
+    AuditRules,
+    Config,
+    EnginePackages,
+    Files,
+    Hardening,
+    Listeners,
+    Mounts,
+    Processes,
+    SocketGroups,
+    System,
+)
 from auditor.facts.script import UnsafeQuestionError, bootstrap, compose
 from auditor.model import Problem, Reason
 from auditor.transports import local
@@ -22,9 +33,26 @@ FACTS = frozenset(
         Files(executable="dockerd"), Files(path="/etc/no such file"),
         Config(process="dockerd", flag="--config-file", path="/etc/docker/daemon.json"),
         Config(process="kubelet", flag="--config", dropins="--config-dir"), *(Engine(d) for d in DOCUMENTS),
+        Mounts(), Listeners(), SocketGroups(), EnginePackages(), Files(tree="/etc/docker/certs.d"), Files(binary="runc"),
+        Files(listener="dockerd"), Files(listener="containerd"), Files(process="dockerd", setting="tlskey"),
+        Config(process="containerd", flag="--config", path="/etc/containerd/config.toml"), Hardening(),
     }
 )  # fmt: skip
 SHELLS = [s for s in ("dash", "bash", "busybox") if shutil.which(s)]
+
+
+#: Other tests start programs meanwhile.
+CHANGING = (
+    "engine:",
+    "config:",
+    "files:executable",
+    "files:listener",
+    "files:process",
+    "listeners",
+    "socket_groups",
+    "hardening",
+    "mounts",
+)
 
 
 def shell(name: str) -> list[str]:
@@ -45,7 +73,7 @@ def test_three_shells_give_the_same_facts() -> None:
     first = found[SHELLS[0]]
     for other in SHELLS[1:]:
         for key in first:
-            if key != "processes" and not key.startswith(("engine:", "config:", "files:executable")):  # other tests start programs
+            if key != "processes" and not key.startswith(CHANGING):  # other tests start programs
                 assert found[other][key] == first[key], (other, key)
 
 
@@ -76,9 +104,12 @@ def test_a_part_of_the_script_runs_nothing(name: str) -> None:
         Config(process="dockerd", flag="--tlskey"),
         Config(process="kubelet", flag="--config", dropins="--cert-dir"),
         Config(process="dockerd", flag="--config-file", path="/etc/shadow"),
+        Files(tree="/home"),
+        Files(binary="bash"),
+        Files(process="dockerd", setting="data-root"),
     ],
 )
-def test_only_configuration_is_read(fact: Config) -> None:
+def test_only_configuration_is_read(fact: Config | Files) -> None:
     with pytest.raises(UnsafeQuestionError):
         compose({fact}, "feed")
 

@@ -177,6 +177,8 @@ def _file_line(index: int, fact: Files) -> str:
             raise UnsafeQuestionError(f"{fact.node} may not be asked for")
         return f"node_file {index} {q(fact.node)}"
     if fact.setting:
+        if fact.setting not in SETTING_FILES:
+            raise UnsafeQuestionError(f"the file of {fact.setting} may not be asked for")
         return f"by_setting {index} {q(fact.process)} {q(fact.setting)} {q(SETTING_FILES[fact.setting])}"
     if fact.process:
         words = (fact.process, fact.flag, _spelling(fact.process, fact.flag), fact.path, fact.match)
