@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.model import Observation, Problem, Reason
+from auditor.facts.swarm import Swarm
+from auditor.model import Fact, Observation, Problem, Reason
 from checks import base
 from checks.container_isolation import Everywhere
+from checks.container_service import service_id, service_of
 from checks.engines import EngineFacts, source
-
-SERVICE = "com.docker.swarm.service.id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +26,37 @@ class RestartPolicy(Everywhere):
         if self.max_retries < 1:
             raise ValueError("max_retries must be at least 1")
 
-    def judge(self, subject: str, container: dict[str, Any], engine: EngineFacts) -> Observation:  # noqa: ARG002
+    def needs(self) -> frozenset[Fact]:
+        """The services of a swarm."""
+        return frozenset({Swarm()})
+
+    def judge(self, subject: str, container: dict[str, Any], engine: EngineFacts) -> Observation:
         """Look at the name and the count."""
         expected = f"no restart, or at most {self.max_retries} after a failure"
         where = source("containers", "HostConfig.RestartPolicy")
-        if SERVICE in ((container.get("Config") or {}).get("Labels") or {}):
-            problem = Problem(Reason.ABSENT, "it belongs to a swarm's service, whose own restart policy counts")
-            return base.error(subject, problem, expected=expected, source=where)
-        policy = container["HostConfig"].get("RestartPolicy")
-        if not isinstance(policy, dict):
-            return base.error(subject, Problem(Reason.ABSENT, "RestartPolicy is not given"), expected=expected, source=where)
-        name, count = str(policy.get("Name") or "no"), policy.get("MaximumRetryCount") or 0
+        if service_id(container):
+            service = service_of(container, engine)
+            where = "docker service inspect: Spec.TaskTemplate.RestartPolicy"
+            if isinstance(service, Problem):
+                return base.error(subject, service, expected=expected, source=where)
+            given = service["Spec"].get("TaskTemplate", {}).get("RestartPolicy") or {}
+            condition = str(given.get("Condition") or "any")  # the swarm's default
+            name, count = {"none": "no"}.get(condition, condition), given.get("MaxAttempts") or 0
+        else:
+            policy = container["HostConfig"].get("RestartPolicy")
+            if not isinstance(policy, dict):
+                return base.error(subject, Problem(Reason.ABSENT, "RestartPolicy is not given"), expected=expected, source=where)
+            name, count = str(policy.get("Name") or "no"), policy.get("MaximumRetryCount") or 0
         if name == "no":
             return base.verdict(subject, ok=True, expected=expected, actual="no", source=where)
         if name != "on-failure":
-            return base.verdict(subject, ok=False, expected=expected, actual=f"{name}: without end", source=where)
+            return base.verdict(
+                subject,
+                ok=False,
+                expected=expected,
+                actual=f"{name}: {'not after failures only' if count else 'without end'}",
+                source=where,
+            )
         bounded = isinstance(count, int) and 0 < count <= self.max_retries
         shown = f"on-failure, at most {count} times" if count else "on-failure: without end"
         return base.verdict(subject, bounded, expected=expected, actual=shown, source=where)

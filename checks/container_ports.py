@@ -1,7 +1,7 @@
 """Rules about the ports of its host that a running container is published on.
 
 What is published is what the engine did (NetworkSettings.Ports), not what was asked for. Ports of a swarm's routing mesh are
-not in there: a container on the network ``ingress`` has some, on every address of the host, whose numbers only a manager knows.
+not in there: a container on the network ``ingress`` has some, on every address of the host, whose numbers a manager knows.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from auditor.facts.docker import Engine
+from auditor.facts.swarm import Swarm
 from auditor.model import Fact, Observation, Problem, Reason
 from checks import base, engines
 from checks.container_isolation import Everywhere
 from checks.container_namespaces import network_owner
+from checks.container_service import service_of
 from checks.engines import EngineFacts, source
 
 #: Ports below this one are for root alone, unless the host says otherwise (net.ipv4.ip_unprivileged_port_start).
@@ -70,6 +72,24 @@ def published(container: dict[str, Any]) -> Ports | Problem:
     return sorted(found)
 
 
+def all_published(container: dict[str, Any], engine: EngineFacts) -> Ports | Problem:
+    """Return what `published` does and the ports of the swarm's routing mesh, which are on every address of the host."""
+    ports = published(container)
+    if isinstance(ports, Problem) or not on_mesh(container):
+        return ports
+    service = service_of(container, engine)
+    if isinstance(service, Problem):
+        return service
+    found = set(ports)
+    for port in (service.get("Endpoint") or {}).get("Ports") or ():
+        number, target = port.get("PublishedPort"), port.get("TargetPort")
+        if port.get("PublishMode", "ingress") == "ingress":
+            if not isinstance(number, int) or not isinstance(target, int):
+                return Problem(Reason.UNPARSABLE, "a port of its service has no number")
+            found.add(Published(number, f"{target}/{port.get('Protocol') or 'tcp'}", ""))
+    return sorted(found)
+
+
 def show(ports: Iterable[Published]) -> str:
     """Return ports as a report shows them."""
     return base.show([str(p) for p in ports])
@@ -95,6 +115,10 @@ class _PortRule(Everywhere):
 
     __slots__ = ()
 
+    def needs(self) -> frozenset[Fact]:
+        """The services of a swarm."""
+        return frozenset({Swarm()})
+
     def judge(self, subject: str, container: dict[str, Any], engine: EngineFacts) -> Observation:
         """Judge what is published; a container in another network has no ports of its own."""
         expected = self.expected()
@@ -108,10 +132,14 @@ class _PortRule(Everywhere):
             return base.not_applicable(
                 subject, expected=expected, actual=actual, source=source("containers", "HostConfig.NetworkMode")
             )
-        ports = published(container)
+        ports = self.ports_of(container, engine)
         if isinstance(ports, Problem):
             return base.error(subject, ports, expected=expected, source=_WHERE)
         return self.judge_ports(subject, container, engine, ports)
+
+    def ports_of(self, container: dict[str, Any], engine: EngineFacts) -> Ports | Problem:
+        """Return the ports that are to be judged."""
+        return all_published(container, engine)
 
     def expected(self) -> str:
         """Return the expectation in words."""
@@ -125,10 +153,6 @@ class _PortRule(Everywhere):
     def judge_ports(self, subject: str, container: dict[str, Any], engine: EngineFacts, ports: Ports) -> Observation:
         """Judge the published ports of a container with a network of its own."""
         raise NotImplementedError
-
-
-def _mesh_unknown() -> Problem:
-    return Problem(Reason.ABSENT, "its service publishes ports through the swarm's routing mesh; only a manager knows which")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +173,6 @@ class PrivilegedPorts(_PortRule):
     def judge_ports(self, subject: str, container: dict[str, Any], engine: EngineFacts, ports: Ports) -> Observation:  # noqa: ARG002
         """Compare every port of the host with the bound."""
         bad = [p for p in ports if p.port < UNPRIVILEGED and p.port not in self.allowed]
-        if not bad and on_mesh(container):
-            return base.error(subject, _mesh_unknown(), expected=self.expected(), source=_WHERE)
         actual = show(bad) if bad else show(ports) if ports else "nothing published"
         return base.verdict(subject, not bad, expected=self.expected(), actual=actual, source=_WHERE)
 
@@ -164,6 +186,11 @@ class BoundAddress(_PortRule):
 
     allowed: tuple[int, ...] = ()
 
+    def ports_of(self, container: dict[str, Any], engine: EngineFacts) -> Ports | Problem:
+        """Return the mesh's ports where they are known; that there are some is enough to fail."""
+        ports = all_published(container, engine)
+        return published(container) if isinstance(ports, Problem) and on_mesh(container) else ports
+
     def expected(self) -> str:
         """Say what an address must not be."""
         return "every published port on one address of the host" + (f", but {base.show(self.allowed)}" if self.allowed else "")
@@ -174,7 +201,7 @@ class BoundAddress(_PortRule):
         bad = [p for p in ports if p.everywhere and p.port not in self.allowed]
         if bad:
             return base.verdict(subject, ok=False, expected=expected, actual=show(bad), source=_WHERE)
-        if on_mesh(container):
+        if on_mesh(container) and all(p.address for p in ports):  # whatever their numbers are
             actual = "its service publishes through the swarm's routing mesh, which is on every address of the host"
             where = source("containers", "NetworkSettings.Networks")
             return base.verdict(subject, ok=False, expected=expected, actual=actual, source=where)
@@ -225,8 +252,8 @@ class NeededPorts(_PortRule):
     declared: tuple[DeclaredPorts, ...] = ()
 
     def needs(self) -> frozenset[Fact]:
-        """What images expose."""
-        return frozenset({Engine("images")})
+        """What images expose, and the services of a swarm."""
+        return frozenset({Engine("images"), Swarm()})
 
     def expected(self) -> str:
         """Say what may be published."""
@@ -236,15 +263,13 @@ class NeededPorts(_PortRule):
         """Compare with the declaration, else with what the image exposes."""
         declarations = [d for d in self.declared if d.covers(container)]
         if declarations:
-            return self._declared(subject, container, ports, {p for d in declarations for p in d.ports})
+            return self._declared(subject, ports, {p for d in declarations for p in d.ports})
         expected = self.expected()
         where = source("containers", "NetworkSettings.Ports, HostConfig.PublishAllPorts")
         everything = container["HostConfig"].get("PublishAllPorts")
         if everything:
             actual = f"all exposed ports are published (-P): {show(ports)}"
             return base.verdict(subject, ok=False, expected=expected, actual=actual, source=where)
-        if on_mesh(container):
-            return base.error(subject, _mesh_unknown(), expected=expected, source=where)
         if not ports:
             if everything is None:
                 return base.error(subject, Problem(Reason.ABSENT, "PublishAllPorts is not given"), expected=expected, source=where)
@@ -260,11 +285,9 @@ class NeededPorts(_PortRule):
         return base.manual(subject, expected=f"{expected}: is each of these?", actual=show(ports), source=where)
 
     @staticmethod
-    def _declared(subject: str, container: dict[str, Any], ports: Ports, wanted: set[str]) -> Observation:
+    def _declared(subject: str, ports: Ports, wanted: set[str]) -> Observation:
         expected = f"only {base.show(sorted(wanted))}" if wanted else "nothing published"
         extra = [p for p in ports if p.inner not in wanted]
-        if not extra and on_mesh(container):
-            return base.error(subject, _mesh_unknown(), expected=expected, source=_WHERE)
         actual = f"beyond it: {show(extra)}" if extra else show(ports) if ports else "nothing published"
         return base.verdict(subject, not extra, expected=expected, actual=actual, source=_WHERE)
 

@@ -49,7 +49,9 @@ _SERVICE = "Spec.TaskTemplate.ContainerSpec"
 FIELDS: dict[Part, tuple[str, ...]] = {
     "nodes": ("ID", "Spec.Role", "Spec.Availability", "Description.Hostname", "Description.Engine.EngineVersion", "Status.State",
               "Status.Addr", "ManagerStatus.Leader", "ManagerStatus.Reachability", "ManagerStatus.Addr"),
-    "services": ("ID", "Spec.Name", "Spec.TaskTemplate.Runtime", f"{_SERVICE}.Image", f"{_SERVICE}.Command", f"{_SERVICE}.Args",
+    "services": ("ID", "Spec.Name", "Spec.TaskTemplate.Runtime", "Spec.TaskTemplate.RestartPolicy.Condition",
+                 "Spec.TaskTemplate.RestartPolicy.MaxAttempts", "Endpoint.Ports", f"{_SERVICE}.Image",
+                 f"{_SERVICE}.Command", f"{_SERVICE}.Args",
                  f"{_SERVICE}.Env", f"{_SERVICE}.Secrets[].SecretName", f"{_SERVICE}.Secrets[].File.Name",
                  f"{_SERVICE}.Configs[].ConfigName"),
     "secrets": ("ID", "Spec.Name", "CreatedAt", "UpdatedAt"),
@@ -186,6 +188,8 @@ def _redact_service(spec: dict[str, Any]) -> None:
     container = template.get("ContainerSpec") if isinstance(template, dict) else None
     if not isinstance(container, dict):
         return
+    # The swarm's defaults, which the client's own inspection writes out and the API leaves out.
+    template["RestartPolicy"] = {"Condition": "any", "MaxAttempts": 0, **(template.get("RestartPolicy") or {})}
     secrets = [s for s in container.get("Secrets") or () if isinstance(s, dict)]
     targets = {str((s.get("File") or {}).get("Name")) for s in secrets}
     suspicious: list[dict[str, str]] = []

@@ -313,3 +313,29 @@ def test_what_the_engine_gives_to_all(needs_docker: None, settings: dict[str, An
     chosen = {"web": ("run", "-d", *network, *SLEEP)}
     with DockerHost(settings=settings, containers=chosen, unit_files=units) as docker:
         assert Host(docker, findings(docker)).observed(control) == expected
+
+
+def test_tasks_of_a_swarm(needs_docker: None) -> None:
+    """What a task's own description leaves out, its service says: the ports of the routing mesh and the restart policy."""
+    with DockerHost(containers={"plain": CONTAINERS["plain"]}) as docker:
+        docker.docker("swarm", "init", "--advertise-addr", docker.address)
+        made = ("service", "create", "-d", "--no-resolve-image")
+        docker.docker(*made, "--name", "endless", "--publish", "80:80", *SLEEP)
+        docker.docker(*made, "--name", "bounded", "--restart-condition", "on-failure", "--restart-max-attempts", "3", *SLEEP)
+
+        def tasks() -> list[str]:
+            return [n for n in docker.docker("ps", "--format", "{{.Names}}").split() if n != "plain"]
+
+        docker.wait_for(lambda: len(tasks()) == 2, "the services' containers", 60)
+        by = Host(docker, findings(docker))
+
+        def said(control: str) -> dict[str, str]:
+            return {name.partition(".")[0]: status for name, status in by.observed(control).items()}
+
+        assert said("docker-container-restart-policy") == {"plain": "pass", "endless": "fail", "bounded": "pass"}
+        assert said("docker-container-privileged-ports") == {"plain": "pass", "endless": "fail", "bounded": "pass"}
+        assert said("docker-container-bound-address") == {
+            "plain": "not_applicable",
+            "endless": "fail",
+            "bounded": "not_applicable",
+        }

@@ -40,7 +40,7 @@ EOF
   for doc in $documents; do
     [ -z "$late" ] || { b doc $doc 0; b rc 124; continue; }  # an engine that let one question wait is not asked another
     case $doc in
-      swarm) b doc swarm; swarm "$1" ;;
+      swarm) b doc swarm; swarm "$dockerd" ;;
       info|version|networks|volumes)
         b doc $doc
         if [ -n "$curl" ]; then get "$url/$doc"
