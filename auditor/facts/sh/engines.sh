@@ -13,7 +13,7 @@ inspect() {
   fi
 }
 engine() { # PID ARGS ENVIRONMENT
-  dockerd=$1 socket= tcp= execs= told=
+  dockerd=$1 socket= tcp= execs= told= told_info=
   hosts=$(printf '%s\n' "$2" | sed -n -e 's/^\(-H\|--host\)=\{0,1\}//p' -e 's/^\(unix\|tcp\|fd\|npipe\):/&/p')
   flag "$2" --config-file; [ -n "$v" ] || own "$1" /etc/docker/daemon.json; seen "$1" dockerd "$v"
   [ -n "$hosts" ] || hosts=$(t tr ',[' '\n\n' 2>/dev/null <"$x" | sed -n 's/^[ \t]*"\(\(unix\|tcp\|fd\):[^"]*\)".*/\1/p')
@@ -43,7 +43,8 @@ EOF
       swarm) b doc swarm; swarm "$dockerd" ;;
       info|version|networks|volumes)
         b doc $doc
-        if [ -n "$curl" ]; then get "$url/$doc"
+        if [ -n "$curl" ] && [ $doc = info ]; then told_info=$(get "$url/info"); code=$?; printf '%s\n' "$told_info"; (exit $code)
+        elif [ -n "$curl" ]; then get "$url/$doc"
         elif [ $doc = info ]; then cli info --format '{{json .}}'
         elif [ $doc = version ]; then cli version --format '{{json .Server}}'
         elif [ $doc = networks ]; then cli network inspect $(cli network ls -q)
