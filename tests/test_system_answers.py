@@ -91,10 +91,10 @@ def test_a_package_manager_that_was_not_asked_offers_nothing_known() -> None:
 
 
 def test_hardening() -> None:
-    lines = ["uptime 50", "lsm lockdown,apparmor", "selinux 1", "sysctl kernel/randomize_va_space 2", "reboot-required", "refreshed 5",
+    lines = ["uptime 7250", "lsm lockdown,apparmor", "selinux 1", "sysctl kernel/randomize_va_space 2", "reboot-required", "refreshed 5",
              "refreshed 9", "tcp 0100007F:0016", "tcp 00000000:0016", "sshd permitrootlogin no"]  # fmt: skip
     found = facts(PACKAGES, "policy\nlooked 1", "hardening\n" + "\n".join(lines))["hardening"]
-    assert (found["now"], found["refreshed"], found["lsm"], found["selinux"]) == (1050, 9, ["lockdown", "apparmor"], "enforcing")
+    assert (found["now"], found["refreshed"], found["lsm"], found["selinux"]) == (7200, 9, ["lockdown", "apparmor"], "enforcing")
     assert (found["listening"], found["sshd"], found["sysctl"]) == (
         ["0.0.0.0:22"],
         {"permitrootlogin": "no"},

@@ -227,7 +227,7 @@ class SocketGroups:
 class Hardening:
     """What tells how well a host is looked after: no secrets, nothing that takes long.
 
-    Value: ``{"now": UNIX time, "id", "version", "support_end" (of os-release, may be empty), "lsm": [names], "selinux":
+    Value: ``{"now": UNIX time to the hour, "id", "version", "support_end" (of os-release, may be empty), "lsm": [names], "selinux":
     "enforcing"|"permissive"|"", "sysctl": {name: text}, "reboot_required": bool, "sshd": {option: text} (empty when not known),
     "listening": ["0.0.0.0:22", ...] without loopback, "refreshed": UNIX time at which the package lists were last brought up to
     date (0: not known), "pending": [{"name", "installed", "candidate", "security": bool}] or null (not known)}``.

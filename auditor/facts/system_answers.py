@@ -18,6 +18,7 @@ from auditor.model import Fact, Problem, Reason
 #: Unix sockets on which dockerd listens for its own purposes.
 _OWN = re.compile(r"/libnetwork/[^/]+\.sock|/swarm/control\.sock|/metrics\.sock|/plugins/[^/]+\.sock|/containerd/[^/]+")
 _OF_CONTAINERS = re.compile(r"/(merged|rootfs|mounts/shm)$")
+_HOUR = 3600
 _DENIED = Problem(Reason.DENIED, "its open sockets can't be seen by this account; root is needed")
 
 
@@ -189,7 +190,7 @@ def hardening(answers: Answers) -> Any:
     pending = packages[2]
     heard = (address(w[0]) for w in values.get("tcp", ()) if w)
     return {
-        "now": whole((text(boot.body).split() or ["0"])[0], 0) + whole(word("uptime"), 0),
+        "now": (whole((text(boot.body).split() or ["0"])[0], 0) + whole(word("uptime"), 0)) // _HOUR * _HOUR,
         "id": system["ID"], "version": system["VERSION_ID"], "support_end": system["SUPPORT_END"],
         "lsm": [name for name in word("lsm").split(",") if name],
         "selinux": {"1": "enforcing", "0": "permissive"}.get(word("selinux"), ""),

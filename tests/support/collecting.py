@@ -9,7 +9,7 @@ from auditor.catalogue import packaged
 from auditor.collect import Collector
 from auditor.engine import judge, needs
 from auditor.facts.docker import DOCUMENTS, Engine
-from auditor.facts.host import AuditRules, Config, Files
+from auditor.facts.host import AuditRules, Config, EnginePackages, Files, Hardening, Listeners, Mounts, SocketGroups
 from auditor.inventory import HostSpec, Inventory, SshOptions
 from auditor.model import Benchmark, Evidence, Fact, Finding
 from checks import check_types
@@ -32,6 +32,17 @@ FACTS: frozenset[Fact] = frozenset(
         Files(process="etcd", flag="--data-dir"),
         Files(executable="kubelet"),
         Files(executable="dockerd"),
+        Files(tree="/etc/docker/certs.d"),
+        Files(binary="containerd-shim-runc-v2"),
+        Files(process="dockerd", setting="tlskey"),
+        Files(listener="dockerd"),
+        Files(listener="containerd"),
+        Config(process="containerd", flag="--config", path="/etc/containerd/config.toml"),
+        EnginePackages(),
+        Hardening(),
+        Listeners(),
+        Mounts(),
+        SocketGroups(),
     ]
 )
 
