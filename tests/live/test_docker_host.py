@@ -52,6 +52,17 @@ EXPECTED: dict[str, tuple[str, dict[str, str]]] = {
     # What a process is can be told of running containers only.
     "docker-container-user": ("fail", containers(failing={"bad", "plain"}, of={"bad", "good", "plain", "sidecar"})),
     "docker-image-healthcheck": ("fail", {"image/shop/base:1": "fail", "image/shop/web:1.4": "pass"}),
+    "docker-image-trusted-source": ("manual", {"image/shop/base:1": "manual", "image/shop/web:1.4": "manual"}),
+    "docker-image-packages": ("manual", {"image/shop/base:1": "manual", "image/shop/web:1.4": "manual"}),
+    "docker-image-rebuilt": ("manual", {"image/shop/base:1": "manual", "image/shop/web:1.4": "manual"}),
+    "docker-content-trust": ("fail", {"client/docker": "fail"}),
+    # The base was imported: how it was made isn't told.
+    "docker-image-lone-update": ("pass", {"image/shop/base:1": "not_applicable", "image/shop/web:1.4": "pass"}),
+    "docker-image-setuid-files": ("pass", {"image/shop/base:1": "pass", "image/shop/web:1.4": "pass"}),
+    "docker-image-copy-not-add": ("pass", {"image/shop/base:1": "not_applicable", "image/shop/web:1.4": "pass"}),
+    "docker-image-secrets": ("manual", {"image/shop/base:1": "manual", "image/shop/web:1.4": "manual"}),
+    "docker-image-verified-packages": ("pass", {"image/shop/base:1": "not_applicable", "image/shop/web:1.4": "pass"}),
+    "docker-image-signatures": ("manual", {"image/shop/base:1": "manual", "image/shop/web:1.4": "manual"}),
     "docker-container-apparmor": ("not_applicable", {}),
     "docker-container-selinux": ("not_applicable", {}),
     "docker-container-capabilities": ("fail", containers(failing={"bad", "privileged"})),
