@@ -146,12 +146,13 @@ class NodeCertificate:
 
     def _own(self, member: Member, expected: str) -> Observation:
         part, now = member.part("node_certificate"), member.now()
-        for told in (part, now):
-            if isinstance(told, Problem):
-                return base.error(member.subject, told, expected="this node's certificate is valid", source="swarm-node.crt")
+        expected_here = "this node's certificate is valid"
+        if isinstance(part, Problem):
+            return base.error(member.subject, part, expected=expected_here, source="swarm-node.crt")
+        if isinstance(now, Problem):
+            return base.error(member.subject, now, expected=expected_here, source="docker info: SystemTime")
         subject, source = f"file/{part['path']}{member.engine.suffix}", "dates in the certificate"
         begin, end = _dates(part["data"][0])
-        assert isinstance(now, datetime)
         life = end - begin - _BACKDATED
         actual = f"valid from {day(begin)} until {day(end)}"
         if not begin <= now <= end:

@@ -31,9 +31,10 @@ class ListenAddress:
         expected = "bound to an address, not to all of them"
         source = "sockets of dockerd (/proc/net); docker-state.json: ListenAddr"
         sockets, settings = member.part("listeners"), member.part("settings")
-        for told in (sockets, settings):
-            if isinstance(told, Problem):
-                return [base.error(member.subject, told, expected=expected, source=source)]
+        if isinstance(sockets, Problem):
+            return [base.error(member.subject, sockets, expected=expected, source=source)]
+        if isinstance(settings, Problem):
+            return [base.error(member.subject, settings, expected=expected, source=source)]
         asked = str(settings["data"]["ListenAddr"])
         port = asked.rpartition(":")[2]
         wanted = [("tcp", _GOSSIP), ("udp", _GOSSIP)]

@@ -147,7 +147,12 @@ class TestPodman:
         assert [f.control for f in found.values() for o in f.observations if "the check failed" in o.actual] == []
         assert found["docker-live-restore"].status == "not_applicable"
         assert "podman answers" in found["docker-live-restore"].reason
-        for control in ("docker-daemon-experimental", "docker-daemon-authorization", "docker-engine-version", "docker-swarm-inactive"):
+        for control in (
+            "docker-daemon-experimental",
+            "docker-daemon-authorization",
+            "docker-engine-version",
+            "docker-swarm-inactive",
+        ):
             assert found[control].status == "not_applicable", control
         assert seen(found["docker-container-privileged"])[1]["container/priv"] == "fail"
         assert seen(found["docker-container-host-network"])[1]["container/hostnet"] == "fail"

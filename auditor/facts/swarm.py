@@ -186,7 +186,7 @@ def interfaces(said: str) -> dict[str, str]:
 def _redact_service(spec: dict[str, Any]) -> None:
     template = spec.get("TaskTemplate")
     container = template.get("ContainerSpec") if isinstance(template, dict) else None
-    if not isinstance(container, dict):
+    if not isinstance(template, dict) or not isinstance(container, dict):
         return
     # The swarm's defaults, which the client's own inspection writes out and the API leaves out.
     template["RestartPolicy"] = {"Condition": "any", "MaxAttempts": 0, **(template.get("RestartPolicy") or {})}
