@@ -12,6 +12,9 @@ from checks.container_identity import process_of
 from checks.container_isolation import Everywhere, options_named
 from checks.engines import EngineFacts, source
 
+#: What engines call the profile that they come with, up to 20.10 and since.
+_BUILT_IN = ("default", "builtin")
+_DEFAULT_PROFILE = "the engine's default profile: "
 _OPTIONS = source("containers", "HostConfig.SecurityOpt, Privileged")
 
 
@@ -21,7 +24,10 @@ class Seccomp(Everywhere):
 
     Its options must not turn the filter off (a privileged container has none unless it names one), nor the engine's default
     where it names none; and where its first process can be read, that must be under a filter. One of them is enough to fail.
+    What a profile of the site's own lets through is not read: it passes where ``trusted`` names its path, else a person decides.
     """
+
+    trusted: tuple[str, ...] = ()
 
     def needs(self) -> frozenset[Fact]:
         """The engine's default profile."""
@@ -39,6 +45,10 @@ class Seccomp(Everywhere):
         if isinstance(declared, Problem):
             return base.error(subject, declared, expected=expected, source=source("info", "SecurityOptions"))
         filtered, shown, where = declared
+        own = shown.removeprefix(_DEFAULT_PROFILE)
+        if filtered and own != shown and own not in (*_BUILT_IN, *self.trusted):
+            question = f"{expected}: does this profile filter what a container here should not do?"
+            return base.manual(subject, expected=question, actual=shown, source=where)
         if live is not None:
             where += "; /proc of its first process: Seccomp"
             shown += "; its first process has a filter" if filtered else "; the filter of its first process is not the engine's"
@@ -76,4 +86,4 @@ def _engine_default(engine: EngineFacts) -> tuple[bool, str, str] | Problem:
     profile = option.partition("profile=")[2]
     if not profile:
         return Problem(Reason.ABSENT, "no profile of its own, and the engine does not say which is its default")
-    return profile != "unconfined", f"the engine's default profile: {profile}", where
+    return profile != "unconfined", f"{_DEFAULT_PROFILE}{profile}", where
