@@ -34,6 +34,7 @@ BUILT_IN = {
     "file_owner": "checks.files:FileOwner",
     "first": "checks.combine:First",
     "host_hardening": "checks.host_hardening:HostHardening",
+    "host_runs": "checks.host_runs:HostRuns",
     "image": "checks.image:Image",
     "image_admission": "checks.image_admission:ImageAdmission",
     "insecure_registries": "checks.insecure_registries:InsecureRegistries",

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from auditor.facts import engine_answers, host_answers, image_answers, inside_answers, redact, system_answers
+from auditor.facts import engine_answers, host_answers, image_answers, inside_answers, node_answers, redact, system_answers
 from auditor.facts.docker import Engine
 from auditor.facts.host import AuditRules, Config, Files, Listeners, Processes, System
 from auditor.facts.images import ContentTrust, Images
 from auditor.facts.inside import ExecLog, Execs, Programs
+from auditor.facts.node import AddressFilter, Authorities
 from auditor.facts.records import Answers, Record, first, missing, split, text, whole
 from auditor.facts.swarm import Swarm
 from auditor.model import Fact, Problem, Reason
@@ -39,6 +40,10 @@ def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
             )
         elif isinstance(fact, ContentTrust):
             found[fact.key] = image_answers.content_trust(answers)
+        elif isinstance(fact, Authorities):
+            found[fact.key] = node_answers.authorities(answers)
+        elif isinstance(fact, AddressFilter):
+            found[fact.key] = node_answers.address_filter(answers, fact)
         elif isinstance(fact, AuditRules):
             found[fact.key] = host_answers.audit_rules(answers)
         elif isinstance(fact, Listeners):

@@ -13,6 +13,7 @@ Records (a line ``MARKER word ...``, then bytes up to the next record; see `audi
     listen PID | groups | accounts                   sockets that an engine listens on; who is in the groups that own them
     mounts | hardening | packages | policy           about the host as a whole
     audit-status | audit-rules | audit-none          auditctl
+    authorities | ca PID PATH | address-filter UNIT  the CAs that programs trust; which addresses a unit may talk to
     exec-log                                         uses of docker exec in the audit log
     engine PID SOCKET | doc NAME | list NAME | u CODE URL | s PID | n PID   an engine's answers
     layer-folders | layer-files | layer-keys | layer-entries | layer-packages    what the folders of images' layers hold
@@ -53,6 +54,7 @@ from auditor.facts.host import (
 from auditor.facts.images import ContentTrust, Images
 from auditor.facts.inside import FACTS as INSIDE
 from auditor.facts.inside import ExecLog
+from auditor.facts.node import UNITS, AddressFilter, Authorities
 from auditor.facts.swarm import Swarm
 from auditor.model import Fact
 
@@ -103,9 +105,10 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
         lines += [f"config {i} {' '.join(map(q, _config_words(f)))}" for i, f in configs]
     kinds = {type(f) for f in ordered}
     listening = bool(kinds & {Listeners, SocketGroups}) or any(f.listener == "dockerd" for _, f in files)
+    if Authorities in kinds or any(f.node for _, f in files):
+        lines.append(_part("node_files"))
     if files or listening:
         lines.append(_part("files"))
-        lines += [_part("node_files")] * any(f.node for _, f in files)
         lines.append(f"unit_folders={q(' '.join(_UNIT_FOLDERS))}")
         lines += [_file_line(i, f) for i, f in files]
         lines += [_part("listeners")] * listening
@@ -116,6 +119,11 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     if kinds & {Hardening, EnginePackages}:
         lines += [f"engine_packages={q(' '.join(ENGINE_PACKAGES))}", _part("packages")]
     lines += [_part("audit")] * (AuditRules in kinds)
+    lines += [_part("authorities")] * (Authorities in kinds)
+    if units := [f.unit for f in ordered if isinstance(f, AddressFilter)]:
+        if not set(units) <= set(UNITS):
+            raise UnsafeQuestionError(f"{', '.join(units)}: may not be asked for")
+        lines += [_part("address_filter"), *(f"address_filter {q(u)}" for u in units)]
     if any(isinstance(f, Swarm) for f in ordered):
         documents.append("swarm")
         lines.append(_part("swarm"))

@@ -1,0 +1,37 @@
+"""Facts about a Kubernetes node beyond its files: whose CAs its programs trust, and what systemd does around a unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Units whose filter of addresses may be asked for.
+UNITS = ("kubelet.service",)
+
+
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """The CAs of clients that a running etcd or API server was told to trust. Certificates are public; nothing else is read.
+
+    Value: a list of ``{"pid": int, "path", "keys": [{"sha256" of the public key, "subject", "until": UNIX time}]}`` or ``{"pid",
+    "path", "problem": {...}}``. An etcd may have more of them than it uses for clients.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "authorities"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressFilter:
+    """The addresses that systemd lets a unit talk to.
+
+    Value: ``{"loaded": bool, "deny": [network], "allow": [network]}``.
+    """
+
+    unit: str
+
+    @property
+    def key(self) -> str:
+        """``address_filter:`` and the unit."""
+        return f"address_filter:{self.unit}"
