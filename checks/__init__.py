@@ -50,7 +50,6 @@ BUILT_IN = {
     "process_flag": "checks.setting:ProcessFlag",
     "rbac": "checks.rbac:Rbac",
     "review": "checks.review:Review",
-    "runs": "checks.runs:Runs",
     "seccomp_default": "checks.seccomp_default:SeccompDefault",
     "service_account_tokens": "checks.service_account_tokens:ServiceAccountTokens",
     "setting": "checks.setting:Setting",
