@@ -263,8 +263,8 @@ class Setting:
         assert self.file is not None
         names = " and ".join(n for n in (self.flag, self.env) if n)
         if not read.files:
-            return f"default (no {names + ', ' if names else ''}no configuration file)"
-        return f"default (no {names + ', ' if names else ''}no {self.key} in {read.paths()})"
+            return f"default ({'no ' + names + ', ' if names else ''}no configuration file)"
+        return f"default ({'no ' + names + ', ' if names else ''}no {self.key} in {read.paths()})"
 
 
 _READERS: dict[str, Any] = {

@@ -10,6 +10,14 @@ import platform
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from tests.support.host import ENVIRONMENT, Entry, TestHost
 
@@ -116,6 +124,18 @@ def manifest(component: str, argv: Sequence[str]) -> str:
     )
 
 
+@cache
+def certificate(name: str) -> str:
+    """Return a certificate that a CA of this name signed itself; every name has a key of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(
+        subject, subject, key.public_key(), x509.random_serial_number(), start, start + timedelta(3650)
+    )
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
+
+
 def files(components: Mapping[str, Sequence[str]]) -> list[Entry]:
     """Return a kubeadm node's files with the owners and modes kubeadm gives them (etcd's data belongs to etcd)."""
     manifests = [Entry(f"/etc/kubernetes/manifests/{c}.yaml", manifest(c, components[c]), 0o600) for c in STATIC if c in components]
@@ -127,7 +147,7 @@ def files(components: Mapping[str, Sequence[str]]) -> list[Entry]:
              "etcd/ca", "etcd/server", "etcd/peer", "etcd/healthcheck-client")  # fmt: skip
     for name in pairs:
         pki += [
-            Entry(f"/etc/kubernetes/pki/{name}.crt", "-----BEGIN CERTIFICATE-----\n", 0o644),
+            Entry(f"/etc/kubernetes/pki/{name}.crt", certificate(name), 0o644),
             Entry(f"/etc/kubernetes/pki/{name}.key", "-----BEGIN PRIVATE KEY-----\nplanted-private-key\n", 0o600),
         ]
     return [

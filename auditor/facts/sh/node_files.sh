@@ -10,9 +10,12 @@ values() {
 }
 # hidden PID: whether the files that it sees can't be seen from here
 hidden() { eval "c=\${contained_$1:-no}"; [ "$c" = yes ] && ! readlink "/proc/$1/ns/mnt" >/dev/null 2>&1; }
+once=$nl
 # named INDEX PID PROCESS PATH: a file that a running program uses
 named() {
   [ -n "$4" ] || return 0
+  case $once in *"$nl$1 $2 $4$nl"*) return ;; esac
+  once="$once$1 $2 $4$nl"
   looked "$1" "$4"
   if hidden "$2"; then closed "$1" "$4"; return; fi
   seen "$2" "$3" "$4"; base=$x
@@ -80,10 +83,20 @@ EOF
 }
 # holding INDEX SHOWN PATTERN: listed = those of them that hold such a line
 holding() {
+  wanted=$3
   listed=$(IFS=$nl; set -f; set -- $listed; n=$#
     while [ "$n" -gt 0 ]; do [ ! -f "$1" ] || set -- "$@" "$1"; shift; n=$((n - 1)); done
-    [ $# -eq 0 ] || t grep -lE -e "$3" -- "$@")
+    [ $# -eq 0 ] || t grep -lE -e "$wanted" -- "$@")
   [ $? -le 1 ] || closed "$1" "$2"
+}
+# within FOLDER: whether all of it was found already
+within() {
+  l=$folders
+  while [ -n "$l" ]; do
+    d=${l%%"$nl"*} l=${l#*"$nl"}
+    [ -z "$d" ] || case $1/ in "$d"/*) return 0 ;; esac
+  done
+  return 1
 }
 pki() { # INDEX PATTERN
   i=$1 pattern=$2
@@ -98,16 +111,15 @@ pki() { # INDEX PATTERN
       shown=$v folder=${v%/*}
       case $f$folder in  # of a folder near the root, which holds other things too, only the file counts
         client-ca-file/*/*/*|tls-cert-file/*/*/*)
-          case $folders in *"$nl$folder$nl"*) ;; *)
+          within "$folder" || {
             folders=$folders$folder$nl
-            seen "$pid" kube-apiserver "$folder"; below "$i" "$folder" "$x" "$pattern" ;;
-          esac ;;
+            seen "$pid" kube-apiserver "$folder"; below "$i" "$folder" "$x" "$pattern"
+          } ;;
       esac
-      case $folders in *"$nl$folder$nl"*) ;; *)
-        seen "$pid" kube-apiserver "$shown"; looked "$i" "$shown"; listed=$x
-        [ -z "$pattern" ] || [ ! -e "$x" ] || holding "$i" "$shown" "$pattern"
-        [ -z "$listed" ] || add "$i" "$shown" "$listed" ;;
-      esac
+      within "$folder" && continue
+      seen "$pid" kube-apiserver "$shown"; looked "$i" "$shown"; listed=$x
+      [ -z "$pattern" ] || [ ! -e "$x" ] || holding "$i" "$shown" "$pattern"
+      [ -z "$listed" ] || add "$i" "$shown" "$listed"
     done
   done
   pids k3s
