@@ -113,3 +113,12 @@ def test_operators(expect, holds, fails):
 def test_no_value_breaks_an_operator(value):
     for expect in (Expect(equals="a"), Expect(at_most=1), Expect(contains_none=("a",)), Expect(subset_of=(1,)), Expect(set=True)):
         assert expect.holds(value) in (True, False)
+
+
+def test_expectations_that_python_takes_for_equal_are_not() -> None:
+    """0 and False are equal to Python and have one hash, so nothing may be kept by an expectation's value."""
+    assert Expect(equals=0).holds(0)
+    assert not Expect(equals=0).holds(False)
+    assert Expect(equals=False).holds(False)
+    assert not Expect(equals=False).holds(0)
+    assert (Expect(equals=0).describe(), Expect(equals=False).describe()) == ("0", "false")
