@@ -74,7 +74,7 @@ def parse_document(content: bytes) -> Any:
             for event in yaml.parse(text, Loader=_LOADER):
                 if isinstance(event, yaml.AliasEvent):
                     raise ValueError("uses YAML aliases, which are not expanded here")  # noqa: TRY004 - a document error
-        return _json_values(yaml.load(text, Loader=_LOADER))  # noqa: S506 - a safe loader
+        return _json_values(_one_document(text))
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         raise ValueError(f"is not valid YAML{f' (line {where.line + 1})' if where else ''}") from None
@@ -94,6 +94,14 @@ def parse_toml(content: bytes) -> Any:
         raise ValueError(f"is not valid TOML: {error}"[:200]) from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+
+
+def _one_document(text: str) -> Any:
+    loader = _LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
