@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from auditor.model import Evidence, Outcome, Target
 from checks.expectation import Expect
 from checks.namespace import Namespace
+from checks.pod_condition import Condition
 from checks.rbac import BoundSubjects, ExemptSubjects, Permission, Rbac
-from checks.workload import Condition, Workload
+from checks.workload import Workload
 
 BOB = {"kind": "User", "name": "bob"}
 

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from auditor.facts.kubernetes import KINDS
 from auditor.model import Evidence, Target
 from auditor.results import finding_document
 from tests.support.apiserver import PODS, ApiServer
@@ -32,11 +33,16 @@ def test_recorded_cluster_for_an_account_that_may_not_list_pods_and_rolebindings
 
 
 def test_only_what_the_controls_need_is_asked_for(tmp_path: Path):
-    needed = {fact.key for control in controls().values() for fact in control.check.needs()}
+    chosen = controls().values()
+    needed = {fact.key for c in chosen for check in (c.check, c.applies_when) if check is not None for fact in check.needs()}
+    kinds = {key.removeprefix("objects:") for key in needed if key.startswith("objects:")}
     with ApiServer(tmp_path) as server:
-        collect(server, "token-auditor", *(key.removeprefix("objects:") for key in needed))
-        assert "/api/v1/nodes" not in {path for _, path in server.requests}
-        assert server.requests.total() == len(needed) + 2 - 4  # version and discovery; four plugin kinds that aren't served
+        collect(server, "token-auditor", *kinds)
+        asked = {path for _, path in server.requests}
+        served = {k for k in kinds if not KINDS[k].addon or KINDS[k].path in server.lists}
+        assert asked == {KINDS[k].path for k in served} | {"/version", "/apis"}
+        assert server.requests.total() == len(served) + 2
+        assert not [path for path in asked if "secrets" in path]
 
 
 def test_evidence_without_any_answer_is_an_error_for_every_control():

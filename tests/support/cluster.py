@@ -12,13 +12,10 @@ from auditor.engine import judge
 from auditor.facts.kubernetes import KINDS
 from auditor.model import Benchmark, Control, Evidence, Finding, Target
 from auditor.transports.kubernetes import collect_cluster
-from checks.namespace import Namespace
-from checks.rbac import Rbac
-from checks.workload import Workload
+from checks import check_types
 from tests.support.apiserver import ApiServer, serving
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "kubernetes" / "policies.yaml"
-TYPES = {"namespace": Namespace, "rbac": Rbac, "workload": Workload}
+FILES = [Path(__file__).parents[2] / "benchmarks" / "kubernetes" / name for name in ("permissions.yaml", "policies.yaml")]
 EVERYTHING = frozenset(f"objects:{kind}" for kind in KINDS)
 
 
@@ -33,10 +30,11 @@ class Spec:
 
 
 def controls() -> dict[str, Control]:
-    """Return the controls of the policies' file by key; the key stands for the number."""
+    """Return the cluster's own controls by key; the key stands for the number."""
     found = {}
-    for key, (file, node) in parse([(FILE.name, FILE.read_text())], TYPES).definitions.items():
-        d = decode_definition(file, node, TYPES)
+    types = check_types()
+    for key, (file, node) in parse([(f.name, f.read_text()) for f in FILES], types).definitions.items():
+        d = decode_definition(file, node, types)
         found[key] = Control(
             key, key, d.title, 1, "manual", d.severity, d.target, d.rationale, d.remediation, d.check, d.applies_when
         )
