@@ -33,28 +33,30 @@ class Expect:
     set: bool | None = None
 
     def __post_init__(self) -> None:
-        if len(self._given()) != 1:
-            raise ValueError("give exactly one operator: " + ", ".join(f.name for f in dataclasses.fields(self)))
+        if sum(getattr(self, name) is not None for name in _OPERATORS) != 1:
+            raise ValueError("give exactly one operator: " + ", ".join(_OPERATORS))
 
-    def _given(self) -> list[tuple[str, Any]]:
-        pairs = ((name, getattr(self, name)) for name in _OPERATORS)
-        return [(name, value) for name, value in pairs if value is not None]
+    def _given(self) -> tuple[str, Any]:
+        for name in _OPERATORS:  # a plain loop: this is asked for every field of every pod
+            if (value := getattr(self, name)) is not None:
+                return name, value
+        raise AssertionError("no operator")
 
     @property
     def operator(self) -> str:
         """The name of the operator that is given."""
-        return self._given()[0][0]
+        return self._given()[0]
 
     def operands(self) -> tuple[Scalar, ...]:
         """Return what the actual value is compared with; nothing for ``set``."""
-        name, wanted = self._given()[0]
+        name, wanted = self._given()
         if name == "set":
             return ()
         return wanted if isinstance(wanted, tuple) else (wanted,)
 
     def describe(self) -> str:
         """Return the expectation in words, for example ``at most 600``."""
-        name, wanted = self._given()[0]
+        name, wanted = self._given()
         if name == "set":
             return "set" if wanted else "not set"
         words = {"equals": "", "not_equals": "not ", "one_of": "one of ", "subset_of": "only ", "contains": "contains ",
@@ -64,7 +66,7 @@ class Expect:
 
     def holds(self, actual: Any) -> bool:
         """Return whether ``actual`` (a JSON value, None for unset) is as expected."""
-        name, wanted = self._given()[0]
+        name, wanted = self._given()
         empty = actual is None or actual in ("", [])
         if name == "set":
             return empty is not wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from auditor.facts.kubernetes import KINDS, WORKLOADS, Objects
@@ -113,14 +114,21 @@ def controller_of(item: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+@cache
+def _steps(path: str) -> tuple[tuple[str, str], ...]:
+    """Return the keys of a path, each with the rest of the path where the key holds a list to go through."""
+    parts = path.split(".")
+    rests = [".".join(parts[i + 1 :]) if part.endswith("[]") else "" for i, part in enumerate(parts)]
+    return tuple((part.removesuffix("[]"), rest) for part, rest in zip(parts, rests, strict=True))
+
+
 def at(value: Any, path: str) -> Any:
     """Return what stands at a path, a flat list where the path goes through lists; None for nothing."""
-    for number, part in enumerate(parts := path.split(".")):
+    for key, rest in _steps(path):
         if not isinstance(value, dict):
             return None
-        value = value.get(part.removesuffix("[]"))
-        if part.endswith("[]") and number < len(parts) - 1 and isinstance(value, list):
-            rest = ".".join(parts[number + 1 :])
+        value = value.get(key)
+        if rest and isinstance(value, list):
             return [found for item in value if (found := at(item, rest)) is not None] or None
     return value
 
