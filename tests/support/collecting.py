@@ -9,7 +9,8 @@ from auditor.catalogue import packaged
 from auditor.collect import Collector
 from auditor.engine import judge, needs
 from auditor.facts.docker import DOCUMENTS, Engine
-from auditor.facts.host import AuditRules, Config, EnginePackages, Files, Hardening, Listeners, Mounts, SocketGroups
+from auditor.facts.host import NODE_FILES, AuditRules, Config, EnginePackages, Files, Hardening, Listeners, Mounts, SocketGroups
+from auditor.facts.node import Authorities
 from auditor.inventory import HostSpec, Inventory, SshOptions
 from auditor.model import Benchmark, Evidence, Fact, Finding
 from checks import check_types
@@ -31,6 +32,8 @@ FACTS: frozenset[Fact] = frozenset(
         Files(process="kubelet", flag="--config-dir", match="*.conf"),
         Files(process="etcd", flag="--data-dir"),
         Files(executable="kubelet"),
+        *(Files(node=kind) for kind in NODE_FILES),
+        Authorities(),
         Files(executable="dockerd"),
         Files(tree="/etc/docker/certs.d"),
         Files(binary="containerd-shim-runc-v2"),
