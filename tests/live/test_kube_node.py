@@ -410,3 +410,20 @@ def test_the_unit_of_a_kubelet_on_a_host_without_systemd(needs_hosts: None) -> N
         (evidence,) = collect(spec(node), facts=needs(selected, "host")).values()
     found = {f.control: f for f in judge(selected, evidence)}
     assert found["k8s-kubelet-unit-ip-filter"].status == "error", found["k8s-kubelet-unit-ip-filter"]
+
+
+def test_certificates_of_an_rke2_server(needs_hosts: None) -> None:
+    """Its API server's flags name some of them; the folder on the host holds the rest."""
+    tls = "/var/lib/rancher/rke2/server/tls"
+    argv = ["kube-apiserver", f"--client-ca-file={tls}/client-ca.crt", f"--tls-private-key-file={tls}/serving.key"]
+    with KubeNode(components={"kube-apiserver": argv}) as node:
+        node.place(
+            Entry(f"{tls}/client-ca.crt", certificate("rke2"), 0o644),
+            Entry(f"{tls}/serving.key", KEY, 0o600),
+            Entry(f"{tls}/etcd/peer-ca.key", KEY, 0o644),
+        )
+        node.spawn(["rke2", "server"], executable="/usr/local/bin/kube-apiserver")
+        finding = judged(node)["k8s-pki-keys-mode"]
+    assert {o.subject: str(o.status) for o in finding.observations} == {
+        f"file/{tls}/etcd/peer-ca.key": "fail", f"file/{tls}/serving.key": "pass",
+    }  # fmt: skip

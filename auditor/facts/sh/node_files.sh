@@ -122,8 +122,9 @@ pki() { # INDEX PATTERN
       [ -z "$listed" ] || add "$i" "$shown" "$listed"
     done
   done
-  pids k3s
-  [ -z "$v" ] || below "$i" /var/lib/rancher/k3s/server/tls /var/lib/rancher/k3s/server/tls "$pattern"
+  for f in k3s rke2; do  # more of them lie there than the API server's flags, or its container, tell of
+    pids $f; [ -z "$v" ] || below "$i" /var/lib/rancher/$f/server/tls /var/lib/rancher/$f/server/tls "$pattern"
+  done
 }
 cni() { # INDEX
   dirs="/etc/cni/net.d$nl/var/lib/cni/networks$nl/etc/kubernetes/cni/net.d$nl/run/multus/cni/net.d$nl"
