@@ -27,7 +27,7 @@ def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
     """Return the answer or the `Problem` of every fact; ``ordered`` are the facts as `script.compose` numbered them."""
     processes = _processes(answers)
     found: dict[str, Any] = {System().key: _system(answers), Processes().key: processes}
-    stats = host_answers.stats_of(answers)
+    stats, plan = host_answers.stats_of(answers), host_answers.plan_of(answers)
     engines: dict[str, Any] | None = None
     for index, fact in enumerate(ordered):
         if isinstance(fact, Config):
@@ -36,7 +36,7 @@ def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
             found[fact.key] = (
                 system_answers.api_sockets(answers, stats, processes)
                 if fact.listener == "dockerd"
-                else host_answers.files(answers, index, stats, fact)
+                else host_answers.files(answers, index, plan, stats, fact)
             )
         elif isinstance(fact, ContentTrust):
             found[fact.key] = image_answers.content_trust(answers)

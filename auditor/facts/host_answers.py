@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -135,15 +135,38 @@ def stats_of(answers: Answers) -> tuple[dict[str, dict[str, Any]], Record | None
     return stats, record
 
 
-def files(answers: Answers, index: int, stats: tuple[dict[str, dict[str, Any]], Record | None], fact: Files) -> Any:
+#: A line of the plan: its letter (F a file, S a place that was searched, D one that is closed), the path to show, the real one.
+Planned = tuple[str, str, str]
+
+
+def plan_of(answers: Answers) -> dict[str, list[Planned]] | None:
+    """Return which paths belong to which question, by the question's number; None when that is missing."""
+    record = first(answers, "plan")
+    if record is None:
+        return None
+    plan: dict[str, list[Planned]] = {}
+    lines = iter(text(record.body).splitlines())
+    for line in lines:
+        letter, _, rest = line.partition(" ")
+        number, _, shown = rest.partition(" ")
+        plan.setdefault(number, []).append((letter, shown, next(lines, "") if letter == "F" else ""))
+    return plan
+
+
+def files(
+    answers: Answers,
+    index: int,
+    plan: dict[str, list[Planned]] | None,
+    stats: tuple[dict[str, dict[str, Any]], Record | None],
+    fact: Files,
+) -> Any:
     """Return the answer to a `Files`."""
-    plan = first(answers, "plan")
     known, record = stats
     if plan is None or record is None:
         return missing(answers)
     files: list[dict[str, Any]] = []
     searched: list[str] = []
-    for letter, shown, real in _plan(plan, index):
+    for letter, shown, real in plan.get(str(index), ()):
         if letter == "S":
             searched.append(shown)
         elif letter == "D":
@@ -157,16 +180,6 @@ def files(answers: Answers, index: int, stats: tuple[dict[str, dict[str, Any]], 
             if problem.reason is not Reason.ABSENT:
                 files.append(problem_at(shown, problem))
     return {"files": files, "searched": list(dict.fromkeys(searched))}
-
-
-def _plan(record: Record, index: int) -> Iterator[tuple[str, str, str]]:
-    lines = iter(text(record.body).splitlines())
-    for line in lines:
-        letter, _, rest = line.partition(" ")
-        number, _, shown = rest.partition(" ")
-        real = next(lines, "") if letter == "F" else ""
-        if number == str(index):
-            yield letter, shown, real
 
 
 def stat_problem(record: Record, path: str) -> Problem:

@@ -33,6 +33,7 @@ class Answers:
     records: list[Record] = field(default_factory=list)
     preamble: str = ""
     lost: Problem | None = None
+    made: dict[str, Any] = field(default_factory=dict)  # what several facts are made from, parsed once
 
 
 def split(stdout: bytes, stderr: bytes, marker: str, lost: Problem | None = None) -> Answers:

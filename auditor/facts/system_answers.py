@@ -137,6 +137,13 @@ def socket_groups(answers: Answers) -> Any:
 
 def _packages(answers: Answers) -> tuple[str, dict[str, str], dict[str, tuple[str, str, bool]] | None] | Problem:
     """Return the package manager, installed versions, and what is newer (installed, candidate, whether for security) or None."""
+    if "packages" not in answers.made:
+        answers.made["packages"] = _parsed_packages(answers)
+    packages: tuple[str, dict[str, str], dict[str, tuple[str, str, bool]] | None] | Problem = answers.made["packages"]
+    return packages
+
+
+def _parsed_packages(answers: Answers) -> tuple[str, dict[str, str], dict[str, tuple[str, str, bool]] | None] | Problem:
     listed, policy = first(answers, "packages"), first(answers, "policy")
     if listed is None or policy is None:
         return missing(answers)
