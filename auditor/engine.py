@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from auditor.model import Benchmark, Control, Evidence, Fact, Finding, Observation, Outcome, Status, worst
+from auditor.model import STATUS_ORDER, Benchmark, Control, Evidence, Fact, Finding, Observation, Outcome, Status, worst
 
 
 def needs(benchmarks: Iterable[Benchmark], target: str) -> frozenset[Fact]:
@@ -36,8 +36,7 @@ def judge(benchmarks: Iterable[Benchmark], evidence: Evidence) -> list[Finding]:
 def _finding(benchmark: Benchmark, control: Control, evidence: Evidence) -> Finding:
     outcome = _outcome(control, evidence)
     status = worst(o.status for o in outcome.observations)
-    order = {s: i for i, s in enumerate((Status.FAIL, Status.ERROR, Status.MANUAL, Status.PASS, Status.NOT_APPLICABLE))}
-    observations = tuple(sorted(outcome.observations, key=lambda o: (order[o.status], o.subject)))
+    observations = tuple(sorted(outcome.observations, key=lambda o: (STATUS_ORDER.index(o.status), o.subject)))
     return Finding(evidence.target.name, benchmark.name, benchmark.version, control.id, control.key, control.title, control.level,
                    control.assessment, control.severity, status, outcome.reason, observations, control.parameters,
                    control.tailored)  # fmt: skip

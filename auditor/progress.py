@@ -60,7 +60,8 @@ def line_of(evidence: Evidence, findings: list[Finding]) -> str:
     """Return a target's result in one line, safe for a terminal."""
     name = clean(evidence.target.name, 80)
     if evidence.status is not TargetStatus.AUDITED:
-        return f"{name}: {evidence.status}: {clean(str(evidence.error))}"
+        said = clean(str(evidence.error))
+        return f"{name}: {said}" if said.startswith(f"{evidence.status}: ") else f"{name}: {evidence.status}: {said}"
     tally = ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in _tally(findings).items())
     return f"{name}: {tally or 'no control applies'}"
 
