@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
+#: A process that came within so many bytes of its limit failed for want of memory: no single request is larger.
+NEAR = 32 << 20
 #: Everything that a page may load.
 ALLOWED = {
     "asset:pdf.css": "text/css",
@@ -27,6 +29,16 @@ def limit(memory: int, cpu: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def exhausted(memory: int) -> bool:
+    """Tell whether this process came so near its limit that a failure is one of memory.
+
+    Extension modules and Python itself report an allocation that failed in other words too, such as SystemError.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    peak = next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmPeak:")), 0)
+    return peak > memory - NEAR
 
 
 def render(html: str, identifier: bytes) -> bytes:
@@ -53,19 +65,16 @@ def main() -> int:
     limit(int(memory), int(cpu))
     gc.set_threshold(200_000, 20, 100)  # layout makes many objects and few cycles: collecting often costs a tenth of the time
     try:
-        import weasyprint  # noqa: F401
-    except (ImportError, OSError) as error:
-        print(
-            f"WeasyPrint can't be loaded ({' '.join(str(error).split())[:300]}); it needs the system library Pango", file=sys.stderr
-        )
-        return 3
-    try:
         pdf = render(sys.stdin.buffer.read().decode("utf-8"), identifier.encode())
-    except MemoryError:
-        print(f"it can't allocate more than {int(memory) >> 20} MiB of memory", file=sys.stderr)
-        return 3
     except BaseException as error:  # noqa: BLE001 - the parent gets one line, whatever it was
-        print(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", file=sys.stderr)
+        # A library that could not be mapped is named by ImportError or OSError, whatever the cause.
+        if isinstance(error, MemoryError) or exhausted(int(memory)):
+            print(f"it can't allocate more than {int(memory) >> 20} MiB of memory", file=sys.stderr)
+        elif isinstance(error, ImportError | OSError):
+            said = " ".join(str(error).split())[:300]
+            print(f"WeasyPrint can't be loaded ({said}); it needs the system library Pango", file=sys.stderr)
+        else:
+            print(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", file=sys.stderr)
         return 3
     sys.stdout.buffer.write(pdf)
     sys.stdout.buffer.flush()
