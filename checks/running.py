@@ -23,7 +23,11 @@ _IN_KUBELITE = frozenset({"kubelet", "kube-proxy", "kube-apiserver", "kube-contr
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One running process of a program. ``environ`` is None when it could not be read; times are UNIX seconds."""
+    """One running process of a program. ``environ`` is None when it could not be read; times are UNIX seconds.
+
+    ``origin`` says where the arguments were read when it isn't the process's own command line. ``partial`` says why a flag that
+    isn't among them is not known to be unset; it is empty when they are all.
+    """
 
     name: str
     pid: int
@@ -34,6 +38,8 @@ class Instance:
     exe: str | None
     contained: bool
     subject: str
+    origin: str = ""
+    partial: str = ""
 
     @property
     def dialect(self) -> Dialect:
@@ -42,7 +48,7 @@ class Instance:
 
     def __str__(self) -> str:
         kind = "daemon" if self.name == "dockerd" else "process"
-        return f"{kind}/{self.name} (pid {self.pid})"
+        return f"{kind}/{self.name} ({self.origin or f'pid {self.pid}'})"
 
 
 def subject_of(program: str) -> str:
@@ -77,7 +83,7 @@ def _instance(process: Mapping[str, Any], *, alone: bool) -> Instance:
     name, pid = process["name"], process["pid"]
     subject = subject_of(name) if alone else f"{subject_of(name)} pid {pid}"
     return Instance(name, pid, tuple(process["args"]), process["environ"], process["uid"], process["started"], process["exe"],
-                    process["contained"], subject)  # fmt: skip
+                    process["contained"], subject, process.get("origin", ""), process.get("partial", ""))  # fmt: skip
 
 
 def _embedder(processes: list[Mapping[str, Any]], program: str) -> str | None:

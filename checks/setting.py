@@ -236,7 +236,7 @@ class Setting:
     def _from_files(self, facts: Facts, instance: Instance, given: Found | None) -> Found | Problem:
         """Return what the files say, with the entries of a mapping's flag over it; else the default."""
         if self.config is None:
-            return given or Found(self._default(instance), f"default (no {self._names()})", given=False)
+            return given or self._unset(instance) or Found(self._default(instance), f"default (no {self._names()})", given=False)
         read = documents(facts, self.config, instance)
         if isinstance(read, Problem):
             return read
@@ -251,7 +251,13 @@ class Setting:
             return Found(value, source, pending)
         if given is not None:
             return dataclasses.replace(given, pending=pending)
-        return Found(self._default(instance), self._default_source(read), pending, given=False)
+        return self._unset(instance) or Found(self._default(instance), self._default_source(read), pending, given=False)
+
+    def _unset(self, instance: Instance) -> Problem | None:
+        """Return why a flag that was not seen is not known to be unset, None when it is."""
+        if not instance.partial or not self.flag:
+            return None
+        return Problem(Reason.ABSENT, f"{self.flag} is not known to be unset: {instance.partial}")
 
     def _default(self, instance: Instance) -> Any:
         value = self.default

@@ -90,7 +90,8 @@ class Processes:
 
     Value: a list of ``{"pid": int, "name", "exe" (null when not readable), "args": [str] (argv without argv[0], secrets
     redacted), "uid": int, "started": int (UNIX time), "contained": bool (runs in a container), "environ": {name: value}
-    (`ENVIRONMENT` only) or null (not readable)}``.
+    (`ENVIRONMENT` only) or null (not readable)}``, and where the arguments were not read from a command line ``"origin": str``
+    (what they were read from) and, if there may be more of them than are listed, ``"partial": str`` (why).
     """
 
     @property
