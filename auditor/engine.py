@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from auditor.model import STATUS_ORDER, Benchmark, Control, Evidence, Fact, Finding, Observation, Outcome, Status, worst
+from auditor.model import STATUS_ORDER, Benchmark, Control, Evidence, Fact, Facts, Finding, Observation, Outcome, Status, worst
 
 
 def needs(benchmarks: Iterable[Benchmark], target: str) -> frozenset[Fact]:
@@ -26,48 +26,48 @@ def judge(benchmarks: Iterable[Benchmark], evidence: Evidence) -> list[Finding]:
     """Return a finding for every control that is meant for this kind of target, in the benchmarks' order."""
     cluster = evidence.target.transport == "kubernetes"
     return [
-        _finding(benchmark, control, evidence)
+        finding(benchmark, control, evidence.target.name, outcome(control, evidence))
         for benchmark in benchmarks
         for control in benchmark.controls
         if (control.target == "cluster") == cluster
     ]
 
 
-def _finding(benchmark: Benchmark, control: Control, evidence: Evidence) -> Finding:
-    outcome = _outcome(control, evidence)
+def finding(benchmark: Benchmark, control: Control, target: str, outcome: Outcome) -> Finding:
+    """Return the finding that an outcome makes on the target of this name, its worst observations first."""
     status = worst(o.status for o in outcome.observations)
     observations = tuple(sorted(outcome.observations, key=lambda o: (STATUS_ORDER.index(o.status), o.subject)))
-    return Finding(evidence.target.name, benchmark.name, benchmark.version, control.id, control.key, control.title, control.level,
+    return Finding(target, benchmark.name, benchmark.version, control.id, control.key, control.title, control.level,
                    control.assessment, control.severity, status, outcome.reason, observations, control.parameters,
                    control.tailored)  # fmt: skip
 
 
-def _outcome(control: Control, evidence: Evidence) -> Outcome:
-    """Order of judging: does it apply, then what holds. A crash is an error of this one control, with its reason."""
+def outcome(control: Control, facts: Facts) -> Outcome:
+    """Judge one control: does it apply, then what holds. A crash is an error of this one control, with its reason."""
     try:
         if control.applies_when is not None:
-            return _guarded(control.applies_when.evaluate(evidence), control, evidence)
-        return control.check.evaluate(evidence)
+            return _guarded(control.applies_when.evaluate(facts), control, facts)
+        return control.check.evaluate(facts)
     except Exception as error:  # noqa: BLE001 - a defect in one check must not lose the others; it is reported as an error
         detail = f"the check failed on this evidence: {type(error).__name__}: {error}"
         return Outcome((Observation("target", Status.ERROR, "", detail, f"check of {control.key}"),))
 
 
-def _guarded(guard: Outcome, control: Control, evidence: Evidence) -> Outcome:
+def _guarded(guard: Outcome, control: Control, facts: Facts) -> Outcome:
     """Judge what the guard lets through.
 
     Where guard and check speak of the same subjects (two engines on a host), each subject is let through or not by itself.
     """
     if guard.status is Status.PASS:
-        return control.check.evaluate(evidence)
+        return control.check.evaluate(facts)
     if guard.status is Status.NOT_APPLICABLE:
         return Outcome((), guard.reason or _why_not(guard))
     verdicts = {o.subject: o.status for o in reversed(guard.observations)}
     if Status.PASS in verdicts.values():
-        outcome = control.check.evaluate(evidence)
-        if any(verdicts.get(o.subject) is Status.PASS for o in outcome.observations):
+        judged = control.check.evaluate(facts)
+        if any(verdicts.get(o.subject) is Status.PASS for o in judged.observations):
             undecided = tuple(o for o in guard.observations if o.status in (Status.ERROR, Status.MANUAL))
-            let_through = tuple(o for o in outcome.observations if verdicts.get(o.subject, Status.PASS) is Status.PASS)
+            let_through = tuple(o for o in judged.observations if verdicts.get(o.subject, Status.PASS) is Status.PASS)
             return Outcome(let_through + undecided)
     return Outcome((), guard.reason or _why_not(guard)) if guard.status is Status.FAIL else guard
 

@@ -34,7 +34,13 @@ def _body(evidence: Evidence) -> dict[str, Any]:
     target = evidence.target
     return {
         "format": FORMAT,
-        "target": {"name": target.name, "transport": target.transport, "address": target.address, "groups": list(target.groups)},
+        "target": {
+            "name": target.name,
+            "transport": target.transport,
+            "address": target.address,
+            "groups": list(target.groups),
+            **({"nodes": list(target.nodes)} if target.nodes else {}),
+        },
         "collected_at": evidence.collected_at,
         "status": evidence.status.value,
         "error": encode_answer(evidence.error)["problem"] if evidence.error else None,
@@ -91,7 +97,8 @@ def _decode(document: dict[str, Any], wrong: Any) -> Evidence:
     target = document["target"]
     facts = {str(key): decode_answer(answer) for key, answer in document["facts"].items()}
     error = problem_of({"problem": document["error"]}) if document["error"] else None
-    subject = Target(str(target["name"]), str(target["transport"]), str(target["address"]), tuple(map(str, target["groups"])))
+    subject = Target(str(target["name"]), str(target["transport"]), str(target["address"]), tuple(map(str, target["groups"])),
+                     tuple(map(str, target.get("nodes", ()))))  # fmt: skip
     evidence = Evidence(subject, str(document["collected_at"]), facts, TargetStatus(document["status"]), error)
     body = {key: value for key, value in document.items() if key != "sha256"}
     if _body(evidence) != body or digest(evidence) != document["sha256"]:

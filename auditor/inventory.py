@@ -66,13 +66,17 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSpec:
-    """A cluster by its API. ``kubeconfig`` None is the usual one; ``context`` empty the current one; ``nodes`` are hosts' names."""
+    """A cluster by its API. ``kubeconfig`` None is the usual one; ``context`` empty the current one; ``nodes`` are hosts' names.
+
+    With ``nodes_proxy`` kubelets are asked for their configuration through the API server.
+    """
 
     name: str
     kubeconfig: Path | None = None
     context: str = ""
     in_cluster: bool = False
     nodes: tuple[str, ...] = ()
+    nodes_proxy: bool = False
     groups: tuple[str, ...] = ()
     timeout: float = 120.0
 
@@ -113,7 +117,7 @@ def target_of(spec: Spec) -> Target:
         return Target(spec.name, spec.transport, spec.address, spec.groups)
     if isinstance(spec, EngineSpec):
         return Target(spec.name, "docker", spec.url, spec.groups)
-    return Target(spec.name, "kubernetes", spec.context or ("in-cluster" if spec.in_cluster else ""), spec.groups)
+    return Target(spec.name, "kubernetes", spec.context or ("in-cluster" if spec.in_cluster else ""), spec.groups, spec.nodes)
 
 
 def load(path: Path) -> Inventory:

@@ -110,6 +110,7 @@ class ClusterKeys:
     context: Word | None = None
     in_cluster: bool = False
     nodes: tuple[Word, ...] = ()
+    nodes_proxy: bool = False
     groups: tuple[Group, ...] = ()
     timeout: Seconds = Seconds(120.0)
 

@@ -60,12 +60,18 @@ def instances(facts: Facts, program: str) -> list[Instance] | Outcome:
     """Return the instances to judge, or the outcome of a check when there are none.
 
     That outcome is an error when it can't be known or when the program runs inside another one (k3s, kubelite), where its
-    settings can't be seen; otherwise the check doesn't apply.
+    settings can't be seen, or when an API only tells that there is one; otherwise the check doesn't apply.
     """
     processes = facts.get(Processes())
     if isinstance(processes, Problem):
         return Outcome((base.error(subject_of(program), processes, source="running processes"),))
     same = [p for p in processes if p["name"] == program]
+    for process in same:
+        if "unseen" in process:
+            problem = Problem(Reason.ABSENT, process["unseen"])
+            return Outcome((base.error(subject_of(program), problem, source="Kubernetes API"),))
+        if "elsewhere" in process:
+            return Outcome((), process["elsewhere"])
     judged = [p for p in same if not (p["contained"] and program in _HOST_PROGRAMS)]
     if judged:
         return [_instance(p, alone=len(judged) == 1) for p in judged]

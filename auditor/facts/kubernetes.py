@@ -2,7 +2,7 @@
 
 The value of an `Objects` fact is the list of all objects of one kind, in the API's own field names, reduced to the fields
 declared here. Secrets are never read, and of the environment of containers only the names of the secrets that it comes from are
-kept. Annotations are never kept.
+kept. Annotations are never kept, but for the arguments that k3s and RKE2 note on nodes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.facts import components
 from auditor.facts.kube_reduce import apiserver_flags, secret_names
 
 
@@ -132,7 +133,11 @@ _WEBHOOKS = (
 
 KINDS: dict[str, Kind] = {
     "namespaces": Kind("/api/v1/namespaces", _META),
-    "nodes": Kind("/api/v1/nodes", (*_META, "status.nodeInfo", "spec.providerID")),
+    "nodes": Kind(
+        "/api/v1/nodes",
+        (*_META, "metadata.annotations", "status.nodeInfo", "status.addresses", "spec.providerID"),
+        reduce=components.node,
+    ),
     "pods": Kind("/api/v1/pods", (*_META, *_OWNER, "status.phase", *_pod("spec")), reduce=lambda pod: secret_names(pod, "spec")),
     "deployments": _workload("/apis/apps/v1/deployments", "spec.replicas"),
     "replicasets": _workload("/apis/apps/v1/replicasets", "spec.replicas"),
@@ -160,6 +165,14 @@ KINDS: dict[str, Kind] = {
         "/api/v1/namespaces/kube-system/pods",
         ("metadata.name", *_OWNER, "spec.containers[].name", "spec.containers[].command", "spec.containers[].args"),
         reduce=apiserver_flags,
+    ),
+    # Programs of the control plane that run as static pods: what their manifests say.
+    "components": Kind(
+        "/api/v1/namespaces/kube-system/pods",
+        ("metadata.name", "metadata.namespace", *_OWNER, "spec.nodeName", "spec.containers[].name", "spec.containers[].command",
+         "spec.containers[].args", "spec.containers[].env", "spec.containers[].envFrom", "status.podIP", "status.hostIP",
+         "status.containerStatuses[].name", "status.containerStatuses[].state"),
+        reduce=components.component,
     ),
     "validatingwebhookconfigurations": Kind("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", _WEBHOOKS),
     "mutatingwebhookconfigurations": Kind("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", _WEBHOOKS),

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from auditor.facts.kubernetes import KINDS, SERVER_FIELDS, Kind, Server
+from auditor.facts.components import ApiServerFlags, KubeletConfigs
+from auditor.facts.kubernetes import KINDS, SERVER_FIELDS, Kind, Objects, Server
 from auditor.facts.projection import decoder
+from auditor.facts.redact import redact_args, redact_data
 from auditor.model import Problem, Reason
 from auditor.transports.base import TargetError
 
@@ -29,6 +32,9 @@ BUSY_SECONDS = 5.0
 JSON = "application/json"
 # The server leaves out all but the metadata, so that no value of a ConfigMap ever comes over.
 METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+# In any other form the server writes its flags for people alone, with a separator that it draws by lot.
+FLAGZ = ", ".join(f"application/json;v={version};g=config.k8s.io;as=Flagz" for version in ("v1", "v1beta1", "v1alpha1"))
+KUBELETS_AT_ONCE = 8
 MAX_TIMEOUTS = 2  # kinds that may time out before the rest isn't asked for
 
 _AS_WHICH = 'system:anonymous"'
@@ -43,6 +49,8 @@ class ClusterSpec(Protocol):
     def context(self) -> str | None: ...  # noqa: D102
     @property
     def in_cluster(self) -> bool: ...  # noqa: D102
+    @property
+    def nodes_proxy(self) -> bool: ...  # noqa: D102
     @property
     def timeout(self) -> float: ...  # noqa: D102
 
@@ -65,11 +73,28 @@ def collect_cluster(spec: ClusterSpec, wanted: frozenset[str]) -> dict[str, Any]
     reader = _Reader(spec)
     try:
         answers: dict[str, Any] = {Server().key: reader.server()}
-        for key in sorted(wanted - {Server().key}):
-            answers[key] = reader.objects(key.removeprefix("objects:")) if key.startswith("objects:") else _unknown(key)
+        for key in sorted(wanted - {Server().key, KubeletConfigs().key}):
+            if key == ApiServerFlags().key:
+                answers[key] = reader.flags()
+            else:
+                answers[key] = reader.objects(key.removeprefix("objects:")) if key.startswith("objects:") else _unknown(key)
+        if KubeletConfigs().key in wanted:
+            answers[KubeletConfigs().key] = _kubelets(spec, reader, answers.get(Objects("nodes").key))
         return answers
     finally:
         reader.close()
+
+
+def _kubelets(spec: ClusterSpec, reader: _Reader, nodes: Any) -> Any:
+    """Return every kubelet's configuration; ``nodes`` is the answer to which nodes there are."""
+    if not spec.nodes_proxy:
+        detail = "kubelets are not asked over the API unless the inventory says nodes_proxy: true, since it takes a powerful right"
+        return Problem(Reason.ABSENT, detail)
+    if not isinstance(nodes, list):
+        return nodes or Problem(Reason.ABSENT, "the nodes were not listed")
+    names = [str(n.get("metadata", {}).get("name", "")) for n in nodes]
+    with ThreadPoolExecutor(KUBELETS_AT_ONCE, thread_name_prefix="kubelet") as pool:
+        return list(pool.map(reader.kubelet, names))
 
 
 def _unknown(key: str) -> Problem:
@@ -124,6 +149,37 @@ class _Reader:
         if "gitVersion" not in answer:
             return Problem(Reason.UNPARSABLE, "GET /version: the answer names no version")
         return answer
+
+    def flags(self) -> Any:
+        """Return the flags of the API server that answers, or the problem."""
+        try:
+            answer = _decode(decoder(("kind", "flags")), self._get("/flagz", FLAGZ), "/flagz")
+        except _Unanswered as error:
+            if error.status in (404, 406):
+                return Problem(Reason.ABSENT, "the API server doesn't serve its flags (/flagz) in a form made for programs")
+            if error.status == 403:
+                return Problem(Reason.DENIED, "the account may not get the path /flagz")
+            return error.problem
+        flags = answer.get("flags")
+        if answer.get("kind") != "Flagz" or not isinstance(flags, dict) or not flags:
+            return Problem(Reason.UNPARSABLE, "GET /flagz: the answer holds no flags")
+        pairs = [redact_args([f"--{name}={value}"])[0].partition("=") for name, value in flags.items()]
+        return {"flags": {name.removeprefix("--"): value for name, _, value in pairs}}
+
+    def kubelet(self, node: str) -> dict[str, Any]:
+        """Return the configuration in force of the kubelet of a node, or the problem."""
+        path = f"/api/v1/nodes/{quote(node, safe='')}/proxy/configz"
+        problem: Problem
+        try:
+            data = _decode(decoder(("kubeletconfig",)), self._get(path), path).get("kubeletconfig")
+            if isinstance(data, dict) and data.get("kind") == "KubeletConfiguration":
+                return {"node": node, "data": redact_data(data)}
+            problem = Problem(Reason.UNPARSABLE, f"GET {path}: the answer is no kubelet's configuration")
+        except _Unanswered as error:
+            problem = error.problem
+            if error.status == 403:
+                problem = Problem(Reason.DENIED, 'the account may not get nodes/proxy in the API group "" cluster-wide')
+        return {"node": node, "problem": {"reason": problem.reason.value, "detail": problem.detail}}
 
     def objects(self, name: str) -> Any:
         """Return every object of a kind, or the problem."""

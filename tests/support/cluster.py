@@ -26,6 +26,7 @@ class Spec:
     kubeconfig: str | None
     context: str | None = None
     in_cluster: bool = False
+    nodes_proxy: bool = False
     timeout: int = 5
 
 

@@ -1,0 +1,185 @@
+"""A cluster's nodes as its API shows them: the same facts that a host's shell answers, as far as they can be had.
+
+So every check about a node can judge both sides. What the API doesn't show is a `Problem`, never a guess: a program that must be
+there but can't be seen is in `Processes` as *unseen*.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from auditor.facts.components import CONTROL_PLANE, ApiServerFlags, KubeletConfigs
+from auditor.facts.host import NODE_FILES, Config, Files, Processes
+from auditor.facts.kubernetes import Objects, Server
+from auditor.model import Fact, Facts, Problem, Reason, problem_of
+
+#: The facts of a cluster that views of its nodes are made of.
+NEEDED: frozenset[Fact] = frozenset({Objects("nodes"), Objects("components"), ApiServerFlags(), KubeletConfigs(), Server()})
+#: Managed services, by what their nodes' provider or the server's version says.
+_MANAGED = (("-eks-", "aws://", "EKS"), ("-gke.", "gce://", "GKE"), ("", "azure://", "AKS"))
+_CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+_NO_FILES = "files of a node can't be seen over the API: they take SSH to the node's host"
+_CONFIGZ = "configz"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node's facts by the API. ``name`` is the node's own, empty for what can't be laid at any node's door."""
+
+    name: str
+    processes: tuple[Mapping[str, Any], ...]
+    kubelet: Mapping[str, Any] = field(default_factory=dict)
+    addresses: frozenset[str] = frozenset()
+
+    def get(self, fact: Fact) -> Any | Problem:
+        """Return the answer to ``fact``, or why the API has none."""
+        if isinstance(fact, Processes):
+            return list(self.processes)
+        if isinstance(fact, Config):
+            return [self._documents(p, fact) for p in self.processes if p["name"] == fact.process]
+        if isinstance(fact, Files):
+            program = fact.process or fact.static_pod or fact.executable or NODE_FILES.get(fact.node, "")
+            if program and not any(p["name"] == program for p in self.processes):
+                return {"files": [], "searched": []}
+            return Problem(Reason.ABSENT, _NO_FILES)
+        return Problem(Reason.ABSENT, f"the API doesn't show {fact.key!r} of a node: it takes SSH to the host")
+
+    def _documents(self, process: Mapping[str, Any], fact: Config) -> dict[str, Any]:
+        """A kubelet's configuration is its whole configuration; of other files the API shows none."""
+        own = fact.process == "kubelet" and fact.flag == "--config" and bool(self.kubelet)
+        documents = [{"path": f"configz of node/{self.name}", "data": dict(self.kubelet), "mtime": 0}] if own else []
+        return {"pid": process["pid"], "documents": documents}
+
+    def runs(self, program: str) -> bool:
+        """Return whether the arguments of this program are known."""
+        return any(p["name"] == program and "unseen" not in p and "elsewhere" not in p for p in self.processes)
+
+
+def views(cluster: Facts, seen_elsewhere: Mapping[str, frozenset[str]]) -> list[NodeView]:
+    """Return a view of each node, in the order of their names, and one without a name for what no node shows.
+
+    ``seen_elsewhere`` maps nodes that were audited themselves to the programs that run there.
+    """
+    nodes = cluster.get(Objects("nodes"))
+    components = cluster.get(Objects("components"))
+    known = {str(n.get("metadata", {}).get("name", "")): n for n in nodes} if isinstance(nodes, list) else {}
+    pods: dict[str, list[Mapping[str, Any]]] = {}
+    for pod in components if isinstance(components, list) else ():
+        pods.setdefault(str(pod["node"]), []).append(pod)
+    found = [
+        _view(name, known.get(name, {}), pods.get(name, []), cluster, seen_elsewhere.get(name, frozenset()))
+        for name in sorted(known.keys() | pods.keys())
+    ]
+    nameless = _nameless(cluster, found, frozenset().union(*seen_elsewhere.values()), components, nodes)
+    return [*found, NodeView("", nameless)] if nameless else found
+
+
+def _view(name: str, node: Mapping[str, Any], pods: list[Mapping[str, Any]], cluster: Facts, seen: frozenset[str]) -> NodeView:
+    processes = [_of_pod(pod, index) for index, pod in enumerate(pods, 1)]
+    config = _kubelet(cluster, name)
+    if isinstance(config, Problem):
+        processes.append(_entry("kubelet", unseen=f"the kubelet of {name} was not asked: {config.detail}"))
+    else:
+        more = "the API shows only those flags of a kubelet that its configuration knows too"
+        processes.append(_entry("kubelet", [f"--config={_CONFIGZ}"], origin=f"configz of node/{name}", partial=more))
+    if not any(p["name"] == "kube-proxy" for p in processes):
+        processes.append(_entry("kube-proxy", unseen=f"how kube-proxy runs on {name}, if it does, isn't shown by the API"))
+    labels, components = node.get("metadata", {}).get("labels", {}), cluster.get(Objects("components"))
+    if any(label in labels for label in _CONTROL_PLANE_LABELS):
+        there = {p["name"] for p in processes} | seen
+        for program in CONTROL_PLANE[:3]:
+            if program not in there:
+                why = f"{name} is labelled as control plane, but the API shows no static pod of {program} there"
+                if isinstance(components, Problem):
+                    why = f"the static pods can't be seen: {components.detail}"
+                processes.append(_entry(program, unseen=why))
+    addresses = frozenset(str(a.get("address", "")) for a in node.get("status", {}).get("addresses", ()))
+    return NodeView(name, tuple(processes), {} if isinstance(config, Problem) else config, addresses)
+
+
+def _of_pod(pod: Mapping[str, Any], index: int) -> dict[str, Any]:
+    where = f"mirror pod {pod['namespace']}/{pod['name']}"
+    if "unreadable" in pod:
+        return _entry(pod["program"], unseen=f"{where}: {pod['unreadable']}")
+    return {**_entry(pod["program"], pod["args"], origin=where), "pid": index, "started": pod["started"], "environ": pod["environ"],
+            "contained": True}  # fmt: skip
+
+
+def _entry(program: str, args: Iterable[str] = (), **more: str) -> dict[str, Any]:
+    return {"pid": 0, "name": program, "exe": None, "args": list(args), "uid": 0, "started": 0, "contained": False, "environ": None,
+            **more}  # fmt: skip
+
+
+def _kubelet(cluster: Facts, name: str) -> Mapping[str, Any] | Problem:
+    configs = cluster.get(KubeletConfigs())
+    if isinstance(configs, Problem):
+        return configs
+    entry = next((c for c in configs if c["node"] == name), None)
+    if entry is None:
+        return Problem(Reason.ABSENT, "there is no answer of it")
+    return problem_of(entry) if "problem" in entry else entry["data"]
+
+
+def _nameless(
+    cluster: Facts, found: list[NodeView], hosts: frozenset[str], components: Any, nodes: Any
+) -> tuple[dict[str, Any], ...]:
+    """Return what stands for programs of which no node shows one: every cluster has them somewhere."""
+    missing = [p for p in CONTROL_PLANE if p not in hosts and not any(v.name and _has(v, p) for v in found)]
+    if not found and isinstance(nodes, Problem):
+        missing = [*missing, *(p for p in ("kubelet", "kube-proxy") if p not in hosts)]
+    if not missing:
+        return ()
+    managed = managed_by(cluster)
+    if managed and isinstance(components, list):
+        why = f"the control plane belongs to {managed}: nobody but the provider sees or sets it"
+        return tuple(_entry(p, elsewhere=why) for p in missing)
+    processes = []
+    for program in missing:
+        flags = flags_in_force(cluster) if program == "kube-apiserver" else None
+        if isinstance(flags, list):
+            processes.append({**_entry(program, flags, origin="/flagz of the API server that answered"), "pid": 1})
+            continue
+        if isinstance(components, Problem):
+            why = f"the static pods can't be seen: {components.detail}"
+        else:
+            why = f"no node's static pods show {program}, so it's embedded, external or a service: name its host in the inventory"
+        if isinstance(nodes, Problem) and program in ("kubelet", "kube-proxy"):
+            why = f"the nodes can't be listed: {nodes.detail}"
+        processes.append(_entry(program, unseen=why))
+    return tuple(processes)
+
+
+def _has(view: NodeView, program: str) -> bool:
+    return any(p["name"] == program for p in view.processes)
+
+
+def managed_by(cluster: Facts) -> str:
+    """Return the managed service that a cluster belongs to, empty when it's none that is known."""
+    server, nodes = cluster.get(Server()), cluster.get(Objects("nodes"))
+    version = "" if isinstance(server, Problem) else str(server.get("gitVersion", ""))
+    providers = [str(n.get("spec", {}).get("providerID", "")) for n in nodes] if isinstance(nodes, list) else []
+    labels = [n.get("metadata", {}).get("labels", {}) for n in nodes] if isinstance(nodes, list) else []
+    for mark, provider, service in _MANAGED:
+        theirs = any("kubernetes.azure.com/cluster" in one for one in labels) if service == "AKS" else mark in version
+        if theirs and providers and all(p.startswith(provider) for p in providers):
+            return service
+    return ""
+
+
+def flags_in_force(cluster: Facts) -> list[str] | Problem:
+    """Return the arguments that amount to what the API server says it runs with.
+
+    It writes a list in brackets, and every flag that was not given with its default.
+    """
+    answer = cluster.get(ApiServerFlags())
+    if isinstance(answer, Problem):
+        return answer
+    args = []
+    for name, value in sorted(answer["flags"].items()):
+        bare = re.sub(r"^\[(.*)\]$", r"\1", value, flags=re.DOTALL)
+        if bare:
+            args.append(f"--{name}={bare}")
+    return args
