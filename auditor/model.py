@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from auditor.registers import AttestationMark, Registers, WaiverMark
+
 
 class Status(StrEnum):
     """The verdict of an observation or of a control on a target."""
@@ -118,6 +120,7 @@ class Target:
     transport: str  # "ssh", "local", "docker", "kubernetes" or "saved"
     address: str = ""
     groups: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()  # of a cluster: the names of the targets that are its nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +260,13 @@ class Finding:
     observations: tuple[Observation, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)  # the policy inputs that the verdict rests on
     tailored: bool = False  # whether they are a user's own and not the control's defaults
+    waiver: WaiverMark | None = None  # only on a failure, which it stays
+    attestation: AttestationMark | None = None  # only on a manual finding, which it stays
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many findings have each status."""
+    """How many findings have each status, and how many of the failures are waived and of the manual ones attested."""
 
     pass_: int = 0
     fail: int = 0
@@ -269,10 +274,12 @@ class Counts:
     not_applicable: int = 0
     error: int = 0
     waived: int = 0
+    attested_pass: int = 0
+    attested_fail: int = 0
 
     @property
     def total(self) -> int:
-        """All findings; a waived one is a failure that is counted there already."""
+        """All findings; waived ones are failures and attested ones manual, and are counted there already."""
         return self.pass_ + self.fail + self.manual + self.not_applicable + self.error
 
 
@@ -322,6 +329,8 @@ class AuditRun:
     findings: tuple[Finding, ...]
     scores: tuple[Score, ...]
     selection: Mapping[str, Any] = field(default_factory=dict)  # level, only, limit: what narrowed the run
+    notices: tuple[str, ...] = ()  # what a reader must know before any verdict, such as a benchmark that doesn't fit a target
+    registers: Registers = Registers()  # tailoring, waivers and attestations
 
 
 @dataclass(frozen=True, slots=True)

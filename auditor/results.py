@@ -71,7 +71,7 @@ def to_document(run: AuditRun) -> dict[str, Any]:
         benchmarks.append({**{f.name: getattr(b, f.name) for f in dataclasses.fields(b)}, "sections": dict(b.sections),
                            "controls": controls})  # fmt: skip
     head = {"id": run.id, "started": run.started, "finished": run.finished, "auditor_version": run.auditor_version,
-            "operator": run.operator, "selection": dict(run.selection)}  # fmt: skip
+            "operator": run.operator, "selection": dict(run.selection), "notices": list(run.notices)}  # fmt: skip
     return {
         "schema": SCHEMA,
         "run": head,
@@ -113,4 +113,5 @@ def run_of(document: dict[str, Any]) -> AuditRun:
         for s in document["scores"]
     )
     findings = tuple(finding_of(f) for f in document["findings"])
-    return AuditRun(**document["run"], targets=targets, benchmarks=benchmarks, findings=findings, scores=scores)
+    head = {**document["run"], "notices": tuple(document["run"].get("notices", ()))}  # a run stored earlier may have none
+    return AuditRun(**head, targets=targets, benchmarks=benchmarks, findings=findings, scores=scores)

@@ -22,6 +22,7 @@ from auditor.facts.host import (
     SocketGroups,
     System,
 )
+from auditor.facts.node import KubernetesVersion
 from auditor.facts.script import UnsafeQuestionError, bootstrap, compose
 from auditor.model import Problem, Reason
 from auditor.transports import local
@@ -35,7 +36,7 @@ FACTS = frozenset(
         Config(process="kubelet", flag="--config", dropins="--config-dir"), *(Engine(d) for d in DOCUMENTS),
         Mounts(), Listeners(), SocketGroups(), EnginePackages(), Files(tree="/etc/docker/certs.d"), Files(binary="runc"),
         Files(listener="dockerd"), Files(listener="containerd"), Files(process="dockerd", setting="tlskey"),
-        Config(process="containerd", flag="--config", path="/etc/containerd/config.toml"), Hardening(),
+        Config(process="containerd", flag="--config", path="/etc/containerd/config.toml"), Hardening(), KubernetesVersion(),
     }
 )  # fmt: skip
 SHELLS = [s for s in ("dash", "bash", "busybox") if shutil.which(s)]
@@ -51,6 +52,7 @@ CHANGING = (
     "listeners",
     "socket_groups",
     "hardening",
+    "kubernetes_version",
     "mounts",
 )
 

@@ -15,7 +15,7 @@ from auditor.facts.docker import Engine
 from auditor.facts.host import AuditRules, Config, Files, Listeners, Processes, System
 from auditor.facts.images import ContentTrust, Images
 from auditor.facts.inside import ExecLog, Execs, Programs
-from auditor.facts.node import AddressFilter, Authorities
+from auditor.facts.node import AddressFilter, Authorities, KubernetesVersion
 from auditor.facts.records import Answers, Record, first, missing, split, text, whole
 from auditor.facts.swarm import Swarm
 from auditor.model import Fact, Problem, Reason
@@ -42,6 +42,8 @@ def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
             found[fact.key] = image_answers.content_trust(answers)
         elif isinstance(fact, Authorities):
             found[fact.key] = node_answers.authorities(answers)
+        elif isinstance(fact, KubernetesVersion):
+            found[fact.key] = node_answers.kubernetes_version(answers, processes)
         elif isinstance(fact, AddressFilter):
             found[fact.key] = node_answers.address_filter(answers, fact)
         elif isinstance(fact, AuditRules):

@@ -8,6 +8,26 @@ from dataclasses import dataclass
 UNITS = ("kubelet.service",)
 
 
+#: Programs that say which Kubernetes they are, the one that decides first.
+VERSIONED = ("kube-apiserver", "kubelet", "k3s", "rke2", "kubelite")
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesVersion:
+    """Which Kubernetes the running programs of `VERSIONED` are, by their own word.
+
+    A program is asked only where root started it from this host's own files: neither what is in a container nor what a user
+    calls by such a name is ever run.
+
+    Value: a list of ``{"pid": int, "name", "version": "v1.31.4+k3s1"}`` or ``{"pid", "name", "problem": {...}}``.
+    """
+
+    @property
+    def key(self) -> str:
+        """The one name of this fact."""
+        return "kubernetes_version"
+
+
 @dataclass(frozen=True, slots=True)
 class Authorities:
     """The CAs of clients that a running etcd or API server was told to trust. Certificates are public; nothing else is read.

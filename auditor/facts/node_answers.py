@@ -10,6 +10,8 @@ from auditor.facts.node import AddressFilter
 from auditor.facts.records import Answers, failed, first, missing, problem_at, text, whole
 from auditor.model import Problem, Reason
 
+#: ``Kubernetes v1.31.4``; k3s and RKE2 call themselves by the name they are run under: ``exe version v1.31.4+k3s1 (a562d090)``.
+_VERSION = re.compile(r"(?:Kubernetes|[a-z0-9]+ version) (v1\.[0-9]{1,3}\.[0-9]{1,4}[0-9A-Za-z.+-]{0,60})(?:\s|$)")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 #: Certificates of one file that are looked at; a bundle with more is said to be truncated.
 _MOST = 500
@@ -49,6 +51,32 @@ def _keys(body: bytes) -> list[dict[str, Any]] | Problem:
         except Exception:  # noqa: BLE001 - the library raises many kinds for a broken certificate
             return Problem(Reason.UNPARSABLE, "holds a certificate that can't be read")
     return found or Problem(Reason.UNPARSABLE, "holds no certificate")
+
+
+def kubernetes_version(answers: Answers, processes: Any) -> Any:
+    """Return the answer to `KubernetesVersion`."""
+    if first(answers, "versions") is None:
+        return missing(answers)
+    if isinstance(processes, Problem):
+        return processes
+    found = []
+    for record in answers.records:
+        if record.words[0] != "v" or len(record.words) != 3:
+            continue
+        said = text(record.body).strip()
+        version = _VERSION.match(said)
+        problem = missing(answers) if record.code is None else failed(record, "--version")
+        if problem is None and version is None:
+            problem = Problem(
+                Reason.UNPARSABLE, f"--version says {' '.join(said.split())[:100]!r}, which names no Kubernetes version"
+            )
+        entry = {"pid": whole(record.words[1]), "name": record.words[2]}
+        if problem is not None:
+            entry["problem"] = {"reason": problem.reason.value, "detail": problem.detail}
+        elif version is not None:
+            entry["version"] = version[1]
+        found.append(entry)
+    return sorted(found, key=lambda f: f["pid"])
 
 
 def address_filter(answers: Answers, fact: AddressFilter) -> Any:

@@ -14,6 +14,7 @@ Records (a line ``MARKER word ...``, then bytes up to the next record; see `audi
     mounts | hardening | packages | policy           about the host as a whole
     audit-status | audit-rules | audit-none          auditctl
     authorities | ca PID PATH | address-filter UNIT  the CAs that programs trust; which addresses a unit may talk to
+    versions | v PID NAME                            which Kubernetes the running programs say they are
     exec-log                                         uses of docker exec in the audit log
     engine PID SOCKET | doc NAME | list NAME | u CODE URL | s PID | n PID   an engine's answers
     layer-folders | layer-files | layer-keys | layer-entries | layer-packages    what the folders of images' layers hold
@@ -54,7 +55,7 @@ from auditor.facts.host import (
 from auditor.facts.images import ContentTrust, Images
 from auditor.facts.inside import FACTS as INSIDE
 from auditor.facts.inside import ExecLog
-from auditor.facts.node import UNITS, AddressFilter, Authorities
+from auditor.facts.node import UNITS, VERSIONED, AddressFilter, Authorities, KubernetesVersion
 from auditor.facts.swarm import Swarm
 from auditor.model import Fact
 
@@ -120,6 +121,8 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
         lines += [f"engine_packages={q(' '.join(ENGINE_PACKAGES))}", _part("packages")]
     lines += [_part("audit")] * (AuditRules in kinds)
     lines += [_part("authorities")] * (Authorities in kinds)
+    if KubernetesVersion in kinds:
+        lines += [f"versioned={q(' '.join(VERSIONED))}", _part("version")]
     if units := [f.unit for f in ordered if isinstance(f, AddressFilter)]:
         if not set(units) <= set(UNITS):
             raise UnsafeQuestionError(f"{', '.join(units)}: may not be asked for")

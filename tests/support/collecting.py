@@ -10,7 +10,7 @@ from auditor.collect import Collector
 from auditor.engine import judge, needs
 from auditor.facts.docker import DOCUMENTS, Engine
 from auditor.facts.host import NODE_FILES, AuditRules, Config, EnginePackages, Files, Hardening, Listeners, Mounts, SocketGroups
-from auditor.facts.node import Authorities
+from auditor.facts.node import Authorities, KubernetesVersion
 from auditor.inventory import HostSpec, Inventory, SshOptions
 from auditor.model import Benchmark, Evidence, Fact, Finding
 from checks import check_types
@@ -34,6 +34,7 @@ FACTS: frozenset[Fact] = frozenset(
         Files(executable="kubelet"),
         *(Files(node=kind) for kind in NODE_FILES),
         Authorities(),
+        KubernetesVersion(),
         Files(executable="dockerd"),
         Files(tree="/etc/docker/certs.d"),
         Files(binary="containerd-shim-runc-v2"),

@@ -205,18 +205,42 @@ def executable(component: str) -> str:
     return EXECUTABLES.get(component, f"/usr/local/bin/{component}")
 
 
-def waiting_program() -> bytes:
-    """Return an ELF program for this machine that does nothing but wait, whatever its arguments: real, and 150 bytes."""
-    code = {
-        # mov eax, 34 (pause); syscall; jmp back
-        "x86_64": bytes.fromhex("b8220000000f05ebf7"),
-        # mov x0..x4, 0; mov x8, 73 (ppoll); svc 0; b back
-        "aarch64": struct.pack(
-            "<8I", 0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800004, 0xD2800928, 0xD4000001, 0x17FFFFF9
-        ),
-    }[platform.machine()]
-    number = {"x86_64": 62, "aarch64": 183}[platform.machine()]
+def waiting_program(says: str = "Kubernetes v1.34.0") -> bytes:
+    """Return a real ELF program for this machine, of some 250 bytes: with ``--version`` it ``says`` so, otherwise it only waits."""
+    words = says.encode() + b"\n"
+    number, code = {"x86_64": (62, _x86_64), "aarch64": (183, _aarch64)}[platform.machine()]
+    program = code(len(words)) + words
     base, header = 0x400000, 64 + 56
     elf = struct.pack("<4s5B7x2HI3QI6H", b"\x7fELF", 2, 1, 1, 0, 0, 2, number, 1, base + header, 64, 0, 0, 64, 56, 1, 64, 0, 0)
-    size = header + len(code)
-    return elf + struct.pack("<2I6Q", 1, 5, 0, base, base, size, size, 0x1000) + code
+    size = header + len(program)
+    return elf + struct.pack("<2I6Q", 1, 5, 0, base, base, size, size, 0x1000) + program
+
+
+def _x86_64(length: int) -> bytes:
+    say = (
+        bytes.fromhex("b80100000089c7488d3500000000ba")  # mov eax, 1 (write); mov edi, eax; lea rsi, [rip + words]; mov edx, length
+        + struct.pack("<I", length)
+        + bytes.fromhex("0f05b83c00000031ff0f05")  # syscall; mov eax, 60 (exit); xor edi, edi; syscall
+    )
+    wait = bytes.fromhex("b8220000000f05ebf7")  # mov eax, 34 (pause); syscall; jmp back
+    say = say[:10] + struct.pack("<i", len(say) - 14 + len(wait)) + say[14:]
+    asked = (
+        bytes.fromhex("488b74241048b8")  # mov rsi, [rsp + 16] (argv[1]); mov rax, the text
+        + b"--versio"
+        + bytes.fromhex("48390675")  # cmp [rsi], rax; jne wait
+        + bytes([len(say)])
+    )
+    return bytes.fromhex("48833c240275") + bytes([len(asked) + len(say)]) + asked + say + wait  # cmp argc, 2; jne wait
+
+
+def _aarch64(length: int) -> bytes:
+    to_wait = 0x54000001  # b.ne
+    code = [
+        0xF94003E0, 0xF100081F, to_wait | 15 << 5,  # ldr x0, [sp]; cmp x0, 2
+        0xF9400BE1, 0xB9400022, 0x52800003 | 0x2D2D << 5, 0x72A00003 | 0x6576 << 5, 0x6B03005F, to_wait | 9 << 5,  # argv[1] is --ve...
+        0xD2800020, 0x10000001 | 15 << 5, 0xD2800002 | length << 5, 0xD2800808, 0xD4000001,  # write(1, words, length)
+        0xD2800000, 0xD2800BA8, 0xD4000001,  # exit(0)
+        # mov x0..x4, 0; mov x8, 73 (ppoll); svc 0; b back
+        0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800004, 0xD2800928, 0xD4000001, 0x17FFFFF9,
+    ]  # fmt: skip
+    return struct.pack(f"<{len(code)}I", *code)
