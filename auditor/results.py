@@ -20,6 +20,8 @@ from auditor.model import (
     TargetResult,
     TargetStatus,
 )
+from auditor.registers import AttestationEntry, AttestationMark, Change, Registers, State, WaiverEntry, WaiverMark
+from auditor.score import adjusted_coverage_of, adjusted_score_of
 
 SCHEMA = "https://cis-auditor.dev/schema/results-1.json"
 
@@ -34,13 +36,45 @@ def finding_document(finding: Finding) -> dict[str, Any]:
             {"subject": o.subject, "status": o.status.value, "expected": o.expected, "actual": o.actual, "source": o.source}
             for o in finding.observations
         ],
-        "parameters": dict(finding.parameters), "tailored": finding.tailored, "waiver": None, "attestation": None,
+        "parameters": dict(finding.parameters), "tailored": finding.tailored,
+        "waiver": finding.waiver and _plain(finding.waiver), "attestation": finding.attestation and _plain(finding.attestation),
     }  # fmt: skip
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return a dataclass of texts, numbers and tuples of texts as JSON values."""
+    names = (f.name for f in dataclasses.fields(value))
+    return {n: list(v) if isinstance(v := getattr(value, n), tuple) else v for n in names}
+
+
+def _made(kind: Any, document: dict[str, Any]) -> Any:
+    """Return what `_plain` wrote."""
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+
+
+def registers_document(registers: Registers) -> dict[str, Any]:
+    """Return the registers of a run."""
+    return {f.name: [_plain(entry) for entry in getattr(registers, f.name)] for f in dataclasses.fields(registers)}
+
+
+def registers_of(document: dict[str, Any]) -> Registers:
+    """Return the registers that `registers_document` wrote; those of an earlier version's run are empty."""
+
+    def stated(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**e, "state": State(e["state"])} for e in entries]
+
+    return Registers(
+        tuple(_made(Change, c) for c in document.get("tailoring", ())),
+        tuple(_made(WaiverEntry, w) for w in stated(document.get("waivers", []))),
+        tuple(_made(AttestationEntry, a) for a in stated(document.get("attestations", []))),
+    )
 
 
 def finding_of(document: dict[str, Any]) -> Finding:
     """Return the finding that `finding_document` wrote."""
-    d = {k: v for k, v in document.items() if k not in ("waiver", "attestation")}
+    d = dict(document)
+    for name, kind in (("waiver", WaiverMark), ("attestation", AttestationMark)):
+        d[name] = None if d[name] is None else _made(kind, d[name])
     observations = tuple(Observation(**{**o, "status": Status(o["status"])}) for o in d.pop("observations"))
     return Finding(**{**d, "severity": Severity(d["severity"]), "status": Status(d["status"])}, observations=observations)
 
@@ -52,10 +86,26 @@ def counts_document(counts: Counts) -> dict[str, int]:
 
 
 def score_document(score: Score) -> dict[str, Any]:
-    """Return one score; score and coverage are percentages rounded to two digits, or null."""
-    rounded = {k: None if (v := getattr(score, k)) is None else round(v, 2) for k in ("score", "coverage")}
-    return {"target": score.target, "benchmark": score.benchmark, "version": score.version, **rounded,
-            "counts": counts_document(score.counts)}  # fmt: skip
+    """Return one score; score and coverage are percentages rounded to two digits, or null.
+
+    Those are of the evidence alone; ``adjusted`` holds the two with waivers and attestations.
+    """
+    c = score.counts
+    return {"target": score.target, "benchmark": score.benchmark, "version": score.version, "score": _rounded(score.score),
+            "coverage": _rounded(score.coverage), "counts": counts_document(c),
+            "attested": {"pass": c.attested_pass, "fail": c.attested_fail},
+            "adjusted": {"score": _rounded(adjusted_score_of(c)), "coverage": _rounded(adjusted_coverage_of(c))}}  # fmt: skip
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _score(document: dict[str, Any]) -> Score:
+    counts, attested = document["counts"], document.get("attested", {"pass": 0, "fail": 0})
+    own = {k: v for k, v in document.items() if k not in ("counts", "attested", "adjusted")}
+    six = (counts[k] for k in ("pass", "fail", "manual", "not_applicable", "error", "waived"))
+    return Score(**own, counts=Counts(*six, attested["pass"], attested["fail"]))
 
 
 def to_document(run: AuditRun) -> dict[str, Any]:
@@ -71,7 +121,8 @@ def to_document(run: AuditRun) -> dict[str, Any]:
         benchmarks.append({**{f.name: getattr(b, f.name) for f in dataclasses.fields(b)}, "sections": dict(b.sections),
                            "controls": controls})  # fmt: skip
     head = {"id": run.id, "started": run.started, "finished": run.finished, "auditor_version": run.auditor_version,
-            "operator": run.operator, "selection": dict(run.selection), "notices": list(run.notices)}  # fmt: skip
+            "operator": run.operator, "selection": dict(run.selection), "notices": list(run.notices),
+            "registers": registers_document(run.registers)}  # fmt: skip
     return {
         "schema": SCHEMA,
         "run": head,
@@ -108,10 +159,11 @@ def run_of(document: dict[str, Any]) -> AuditRun:
         BenchmarkInfo(**{**b, "controls": tuple(ControlInfo(**{**c, "severity": Severity(c["severity"])}) for c in b["controls"])})
         for b in document["benchmarks"]
     )
-    scores = tuple(
-        Score(**{**s, "counts": Counts(**{("pass_" if k == "pass" else k): v for k, v in s["counts"].items()})})
-        for s in document["scores"]
-    )
+    scores = tuple(_score(s) for s in document["scores"])
     findings = tuple(finding_of(f) for f in document["findings"])
-    head = {**document["run"], "notices": tuple(document["run"].get("notices", ()))}  # a run stored earlier may have none
+    head = {
+        **document["run"],
+        "notices": tuple(document["run"].get("notices", ())),
+        "registers": registers_of(document["run"].get("registers", {})),
+    }  # fmt: skip - a run stored earlier may have none
     return AuditRun(**head, targets=targets, benchmarks=benchmarks, findings=findings, scores=scores)

@@ -16,11 +16,12 @@ ARROWS = {
     "auditor.cli": {"auditor", "checks", "reports"},
     "auditor.session": {"auditor", "checks", "reports"},  # the command line's own room
     "auditor.schema": {"auditor.catalogue", "auditor.inventoryfile", "auditor.model", "checks"},
-    "auditor.model": set(),
+    "auditor.model": {"auditor.registers"},
+    "auditor.registers": set(),
     "auditor.yamlfile": set(),
     "auditor.engine": {"auditor.model"},
     "auditor.score": {"auditor.model"},
-    "auditor.results": {"auditor.model"},
+    "auditor.results": {"auditor.model", "auditor.registers", "auditor.score"},
     "auditor.store": {"auditor.model", "auditor.results", "auditor.score"},
     "auditor.catalogue": {"auditor.model", "auditor.yamlfile"},
     "auditor.evidence": {"auditor.model", "auditor.yamlfile", "auditor.files"},
@@ -31,7 +32,7 @@ ARROWS = {
     "auditor.collect": {"auditor.model", "auditor.facts", "auditor.inventory", "auditor.transports"},
     "benchmarks": set(),
     "checks": {"auditor.model", "auditor.facts", "checks"},
-    "reports": {"auditor.__version__", "auditor.model", "auditor.score", "auditor.results", "auditor.files", "reports"},
+    "reports": {"auditor.__version__", "auditor.model", "auditor.registers", "auditor.score", "auditor.results", "auditor.files", "reports"},
 }
 
 #: What costs more to import than the whole command line may take to answer --help.
