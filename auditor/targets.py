@@ -22,7 +22,8 @@ ROLES = {
     "rke2": "worker",
     "kubelite": "worker",
 }
-_KUBERNETES = {"control-plane", "etcd", "worker"}
+#: The roles of a Kubernetes node.
+KUBERNETES_ROLES = {"control-plane", "etcd", "worker"}
 
 
 def roles_of(evidence: Evidence) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ def result_of(evidence: Evidence) -> TargetResult:
     if target.transport == "kubernetes":
         kind = TargetKind.CLUSTER
     else:
-        kind = TargetKind.NODE if _KUBERNETES & set(roles) else TargetKind.DOCKER_HOST
+        kind = TargetKind.NODE if KUBERNETES_ROLES & set(roles) else TargetKind.DOCKER_HOST
     audited = evidence.status is TargetStatus.AUDITED
     return TargetResult(
         target.name, kind, target.address, target.transport, roles, target.groups, evidence.status,
@@ -78,7 +79,7 @@ def _lines(evidence: Evidence) -> dict[str, str]:
         for kind in ("nodes", "namespaces", "pods"):
             objects = evidence.get(Objects(kind))
             if isinstance(objects, list):
-                lines[kind] = str(len(objects))
+                lines[kind] = str(sum(o.get("count", 1) for o in objects))
     return lines
 
 

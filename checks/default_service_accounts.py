@@ -10,7 +10,7 @@ from auditor.model import Fact, Facts, Observation, Outcome, Problem, Status
 from checks.base import error, outcome
 from checks.namespace import NAMESPACES, exempted, read_namespaces
 from checks.rbac_rules import BINDINGS, ReadRbac, accounts, is_bootstrap, listed, name_of, role_ref, subject_text
-from checks.workloads import WORKLOAD_FACTS, Workloads
+from checks.workloads import WORKLOAD_FACTS, workloads
 
 ACCOUNTS = Objects("serviceaccounts")
 EXPECTED = "automountServiceAccountToken false, bound to no role"
@@ -59,8 +59,8 @@ class DefaultServiceAccounts:
 
     def _users(self, facts: Facts) -> tuple[dict[str, dict[str, None]], list[Observation]]:
         found: dict[str, dict[str, None]] = {}
-        work = Workloads(facts)
-        for item in work:
+        work = workloads(facts)
+        for item in work.work:
             if item.account == "default" and not item.static:
                 found.setdefault(item.namespace, {})[item.subject] = None
         return found, [*work.errors, *work.unreadable]

@@ -9,7 +9,7 @@ from auditor.facts.kubernetes import KINDS, Objects
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, Status
 from checks.base import error, manual
 from checks.rbac_rules import listed
-from checks.workloads import WORKLOAD_FACTS, Workloads, id_of
+from checks.workloads import WORKLOAD_FACTS, id_of, workloads
 
 DRIVER = "secrets-store.csi.k8s.io"
 SYNCED = ("externalsecrets", "externalsecrets-v1beta1", "vaultstaticsecrets", "vaultdynamicsecrets")
@@ -45,9 +45,9 @@ class ExternalSecrets:
                 actual = f"{len(fresh)} {plain} in {listed(sorted({n for n, _ in fresh}))}"
                 found.append(Observation(f"cluster/{plain}", Status.PASS, EXPECTED, actual, f"GET {KINDS[kind].path}"))
         driver = any(id_of(o)[1] == DRIVER for o in self._read(facts, "csidrivers", errors, addon=False))
-        work = Workloads(facts)
+        work = workloads(facts)
         users = sorted(
-            {i.subject for i in work if any(v.get("csi", {}).get("driver") == DRIVER for v in i.spec.get("volumes", ()))}
+            {i.subject for i in work.work if any(v.get("csi", {}).get("driver") == DRIVER for v in i.spec.get("volumes", ()))}
         )
         errors += [*work.errors, *work.unreadable]
         if driver and users:

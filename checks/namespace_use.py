@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from auditor.model import Fact, Facts, Observation, Outcome, Status
 from checks.base import manual
 from checks.rbac_rules import listed
-from checks.workloads import WORKLOAD_FACTS, Workloads
+from checks.workloads import WORKLOAD_FACTS, workloads
 
 EXPECTED = "what doesn't belong together runs in namespaces of its own"
 
@@ -31,9 +31,9 @@ class NamespaceUse:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Return an observation for each namespace that holds workloads."""
-        work = Workloads(facts)
+        work = workloads(facts)
         found: dict[str, set[str]] = {}
-        for item in work:
+        for item in work.work:
             found.setdefault(item.namespace, set()).add(item.subject)
         errors = [*work.errors, *work.unreadable]
         own = {n: s for n, s in found.items() if n not in self.system}

@@ -13,10 +13,10 @@ from checks.rbac_rules import BINDINGS, ReadRbac, accounts, listed, name_of
 from checks.workloads import (
     WORKLOAD_FACTS,
     Work,
-    Workloads,
     exempt_workload,
     id_of,
     require_workload_patterns,
+    workloads,
 )
 
 ACCOUNTS = Objects("serviceaccounts")
@@ -45,7 +45,7 @@ class ServiceAccountTokens:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Return an observation for each workload with a token it has no use for, and for each namespace."""
-        rbac, work = ReadRbac(facts, BINDINGS), Workloads(facts)
+        rbac, work = ReadRbac(facts, BINDINGS), workloads(facts)
         errors = [*rbac.errors, *work.errors]
         namespaces, answer = read_namespaces(facts), facts.get(ACCOUNTS)
         if isinstance(namespaces, Problem):
@@ -57,7 +57,7 @@ class ServiceAccountTokens:
         bound = {accounts(s) for _, b in rbac.bindings() for s in b.get("subjects", ())}
         bound |= {(n, a) for n, _, a in (entry.partition("/") for entry in self.needed)}
         seen: dict[str, _Seen] = {}
-        for item in work:
+        for item in work.work:
             if not item.static:
                 here = seen.setdefault(item.namespace, _Seen())
                 self._judge(item, here, mounting, bound, bindings_unread=bool(rbac.errors))
@@ -82,7 +82,7 @@ class ServiceAccountTokens:
             return
         effective, source = (own, "pod") if own is not None else (mounting[account] if mounting else None, who)
         if effective is False:
-            here.without += 1
+            here.without += item.count
         elif item.account != "default" and (account in bound or (item.namespace, "*") in bound):
             here.using[item.subject] = None
         elif item.account != "default" and bindings_unread:

@@ -16,7 +16,7 @@ from checks.base import error, outcome, show
 from checks.namespace import NAMESPACES, exempted, read_namespaces
 from checks.pod_condition import Condition
 from checks.pod_policies import POLICY_FACTS, PodPolicies
-from checks.workloads import WORKLOAD_FACTS, Work, Workloads, exempt_workload, require_workload_patterns
+from checks.workloads import WORKLOAD_FACTS, Work, Workloads, exempt_workload, require_workload_patterns, workloads
 
 Level: TypeAlias = Literal["privileged", "baseline", "restricted"]
 
@@ -75,7 +75,7 @@ class Workload:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Return an observation for each namespace and for each violating workload; unreadable kinds are errors."""
-        work = Workloads(facts)
+        work = workloads(facts)
         uses = _Uses(self, work)
         admission = PodPolicies(facts) if self.min_level else None
         labels: dict[str, dict[str, str]] = {}
@@ -182,7 +182,7 @@ class _Uses:
     def __init__(self, rule: Workload, work: Workloads) -> None:
         self.namespaces = work.namespaces
         self._uses: dict[str, dict[str, _Use]] = {}
-        for item in work:
+        for item in work.work:
             if rule.windows_exempt and item.windows:
                 continue
             violations = dict.fromkeys(v for condition in rule.conditions for v in condition.violations(item.spec))
@@ -192,7 +192,7 @@ class _Uses:
     def _add(self, item: Work, violations: dict[str, None]) -> None:
         use = self._uses.setdefault(item.namespace, {}).setdefault(item.subject, _Use(item.subject))
         if item.is_pod:
-            use.pods += 1
+            use.pods += item.count
             use.in_pods.update(violations)
         else:
             use.in_template.update(violations)

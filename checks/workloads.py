@@ -28,6 +28,7 @@ class Work:
     """A pod or a pod template.
 
     ``subject`` names the workload at the top of its owners, ``kind`` is that workload's. ``static``: a kubelet made it from a file.
+    ``count`` pods of the workload are all like this one.
     """
 
     namespace: str
@@ -36,6 +37,7 @@ class Work:
     spec: dict[str, Any]
     is_pod: bool
     static: bool = False
+    count: int = 1
 
     @property
     def account(self) -> str:
@@ -48,8 +50,26 @@ class Work:
         return bool(at(self.spec, "os.name") == "windows")
 
 
+#: What was put together last, with the answers that it was made of. Every pod rule asks for the same.
+_last: tuple[tuple[Any, ...], Workloads] | None = None
+
+
+def workloads(facts: Facts) -> Workloads:
+    """Return what runs, put together once for the checks that follow each other on the same evidence."""
+    global _last  # noqa: PLW0603 - one place for one result; it is only ever used for the very same answers
+    answers = tuple(facts.get(Objects(kind)) for kind in WORKLOADS_AND_PODS)
+    last = _last
+    if last is None or any(new is not old for new, old in zip(answers, last[0], strict=True)):
+        last = _last = answers, Workloads(facts)
+    return last[1]
+
+
 class Workloads:
-    """All pods and templates that could be read; ``errors`` for the kinds that could not, and for answers that make no sense."""
+    """All pods and templates that could be read, in ``work``.
+
+    ``errors`` stand for the kinds that could not be read, ``unreadable`` for answers that make no sense. ``namespaces`` are those
+    that anything was seen in.
+    """
 
     def __init__(self, facts: Facts) -> None:
         self.errors: list[Observation] = []
@@ -64,9 +84,9 @@ class Workloads:
         self._read = read
         self._index = {(kind, *id_of(item)): item for kind, (plural, _) in WORKLOADS.items() for item in read.get(plural, ())}
         self.namespaces: set[str] = {id_of(item)[0] for items in read.values() for item in items}
+        self.work: tuple[Work, ...] = tuple(self._all())
 
-    def __iter__(self) -> Iterator[Work]:
-        self.unreadable.clear()
+    def _all(self) -> Iterator[Work]:
         for kind, (plural, path) in WORKLOADS.items():
             for item in self._read.get(plural, ()):
                 if not self._is_copy(item):
@@ -97,7 +117,7 @@ class Workloads:
             kind, name = owner["kind"], owner["name"]
             above = self._index.get((kind, namespace, name))
             owner = controller_of(above) if above else None
-        yield Work(namespace, f"{kind.lower()}/{namespace}/{name}", kind, spec, is_pod, static)
+        yield Work(namespace, f"{kind.lower()}/{namespace}/{name}", kind, spec, is_pod, static, item.get("count", 1))
 
 
 def id_of(item: dict[str, Any]) -> tuple[str, str]:

@@ -248,6 +248,20 @@ def test_a_job_of_a_cronjob_counts_for_the_cronjob():
     assert seen[1].source == "pod template and 1 pod"
 
 
+def test_pods_that_stand_for_several_count_as_many():
+    facts = {**pods(), "pods": [{**owned("p", "ReplicaSet", "x", spec=BAD), "count": 7}, owned("q", "ReplicaSet", "x", spec=BAD)]}
+    assert [o.source for o in evaluate(PRIVILEGED, **facts).observations if o.subject == "replicaset/shop/x"] == ["8 pods"]
+
+
+def test_other_evidence_is_put_together_anew():
+    """What runs is indexed once for the checks of one evidence; it must never be that of another."""
+    for spec, status in ((BAD, "fail"), ({"containers": [{"name": "a"}]}, "manual"), (BAD, "fail")):
+        assert evaluate(PRIVILEGED, **pods(spec)).status == status
+    facts = pods(BAD)
+    assert evaluate(PRIVILEGED, **facts).status == "fail"
+    assert evaluate(PRIVILEGED, **{**facts, "pods": []}).status == "manual"
+
+
 def test_a_namespace_made_while_the_cluster_was_read_is_an_error_and_its_pods_are_seen():
     facts = pods(BAD, namespaces=[{"metadata": {"name": "other"}}])
     seen = {o.subject: o.status.value for o in evaluate(PRIVILEGED, **facts).observations}

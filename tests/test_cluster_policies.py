@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.facts.kube_reduce import apiserver_flags, secret_names
+from auditor.facts.kube_reduce import Alike, apiserver_flags, pod_of_its_owner, secret_names
 from auditor.facts.kubernetes import KINDS
 from checks.expectation import Expect
 from checks.masters_group import carries
@@ -79,6 +79,27 @@ def test_of_an_environment_only_what_comes_from_secrets_is_kept():
         "spec": {"containers": [{"name": "a", "env": [ref]}], "initContainers": [{"name": "b"}]}
     }
     assert secret_names({}, "spec.template.spec") == {}
+
+
+def owned(name: str, kind: str = "ReplicaSet", owner: str = "web", namespace: str = "shop", **spec) -> dict:
+    owners = [{"kind": kind, "name": owner, "controller": True}]
+    return {"metadata": {"name": name, "namespace": namespace, "ownerReferences": owners}, "spec": spec}
+
+
+def test_only_pods_that_differ_in_nothing_but_their_names_are_kept_as_one():
+    alike = Alike(pod_of_its_owner)
+    first = alike.new([owned("a"), owned("b"), owned("c", hostPID=True), owned("d", owner="api"), owned("e", namespace="x")])
+    assert [(p["metadata"]["name"], p.get("count")) for p in first] == [("a", 2), ("c", None), ("d", None), ("e", None)]
+    assert alike.new([owned("f"), {**owned("g"), "status": {"phase": "Failed"}}])[0]["metadata"]["name"] == "g"
+    assert first[0]["count"] == 3
+    # False is not 0, and an empty list is not nothing.
+    assert len(alike.new([owned("h", x=False), owned("i", x=0), owned("j", x=[]), owned("k", x=None)])) == 4
+
+
+def test_pods_without_an_owner_and_static_pods_keep_their_names():
+    alone = [{"metadata": {"name": n, "namespace": "shop"}, "spec": {}} for n in "ab"]
+    static = [owned(n, kind="Node", owner="n1") for n in "cd"]
+    assert len(Alike(pod_of_its_owner).new([*alone, *static])) == 4
 
 
 def test_kinds_know_their_group_version_and_namespace():

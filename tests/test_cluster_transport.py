@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_everything_is_read_with_one_get_a_kind_over_one_connection(server):
     assert answers["server"]["gitVersion"] == "v1.36.2"
     lists = {k: v for k, v in answers.items() if isinstance(v, list)}
     assert {k.removeprefix("objects:") for k in lists} == SERVED
-    assert len(lists["objects:pods"]) == 10
+    assert sum(p.get("count", 1) for p in lists["objects:pods"]) == 10
     assert len(lists["objects:clusterroles"]) == 76
     assert server.connections == 1
     assert set(server.methods) == {"GET"}
@@ -55,6 +56,18 @@ def test_the_evidence_holds_no_annotation_command_or_value(server):
     assert [c["env"] for p in json.loads(text)["objects:pods"] for c in p["spec"]["containers"] if "env" in c] == [
         [{"valueFrom": {"secretKeyRef": {"name": "legacy-token"}}}]
     ]
+
+
+def test_pods_that_one_owner_made_alike_are_kept_once_with_their_number(server):
+    server.generate_pods(1604)  # eight to a ReplicaSet, over the borders of pages
+    odd = json.loads(server.lists[PODS].items[900])
+    odd["spec"]["hostPID"] = True
+    server.lists[PODS].items[900] = json.dumps(odd).encode()
+    pods = collect(server)["objects:pods"]
+    assert sum(p.get("count", 1) for p in pods) == 1604
+    counts = Counter(p.get("count", 1) for p in pods)
+    assert counts == {8: 199, 7: 1, 4: 1, 1: 1}
+    assert [p["count"] if "count" in p else 1 for p in pods if p["spec"].get("hostPID")] == [1]
 
 
 def test_api_servers_are_static_pods_and_only_their_admission_flags_are_kept(server):
@@ -84,7 +97,7 @@ def test_secrets_are_never_asked_for(server):
 def test_pages_are_put_together(server):
     server.generate_pods(1234)
     pods = collect(server, "token-auditor", "pods")["objects:pods"]
-    assert len({p["metadata"]["name"] for p in pods}) == 1234
+    assert sum(p.get("count", 1) for p in pods) == 1234
     assert server.requests["auditor", PODS] == 3
     assert "continue" in server.queries[-1][1]
 
@@ -94,7 +107,8 @@ def test_an_expired_continue_token_starts_that_kind_again(server):
     server.expired[PODS] = 2
     answers = collect(server)
     names = [p["metadata"]["name"] for p in answers["objects:pods"]]
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names))
+    assert sum(p.get("count", 1) for p in answers["objects:pods"]) == 10
     assert len(answers["objects:namespaces"]) == 9
 
 
@@ -146,7 +160,7 @@ def test_an_answer_that_is_no_list_is_unparsable_and_never_an_empty_cluster(serv
 
 def test_a_busy_server_is_waited_for(server):
     server.busy[PODS] = 2
-    assert len(collect(server)["objects:pods"]) == 10
+    assert sum(p.get("count", 1) for p in collect(server)["objects:pods"]) == 10
     server.busy[PODS] = 100
     assert "429: too many requests" in str(collect(server)["objects:pods"])
 

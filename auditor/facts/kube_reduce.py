@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import msgspec
 
 from auditor.facts.flags import KUBERNETES, listing, text
 from auditor.model import Problem
@@ -29,6 +33,41 @@ def _keep(container: dict[str, Any], key: str, kept: list[Any]) -> None:
         container[key] = kept
     else:
         del container[key]
+
+
+def pod_of_its_owner(pod: dict[str, Any]) -> bytes | None:
+    """Return a key that pods share which one controller made and which differ in nothing but their names; None for others.
+
+    A static pod is its own workload and keeps its name, and so does a pod that nothing owns.
+    """
+    metadata = pod.get("metadata", {})
+    owner = next((o for o in metadata.get("ownerReferences", ()) if o.get("controller") and o.get("name")), None)
+    if owner is None or owner.get("kind") in (None, "Node"):
+        return None
+    what = (metadata.get("namespace"), metadata["ownerReferences"], pod.get("status"), pod.get("spec"))
+    return hashlib.blake2b(msgspec.json.encode(what), digest_size=16).digest()
+
+
+class Alike:
+    """Objects as they are kept: those with the same key once, with their number under ``count``."""
+
+    def __init__(self, key: Callable[[dict[str, Any]], bytes | None]) -> None:
+        self._key = key
+        self._seen: dict[bytes, dict[str, Any]] = {}
+
+    def new(self, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the objects that are the first of their like, and count the others."""
+        found = []
+        for item in items:
+            key = self._key(item)
+            first = None if key is None else self._seen.get(key)
+            if first is not None:
+                first["count"] = first.get("count", 1) + 1
+                continue
+            if key is not None:
+                self._seen[key] = item
+            found.append(item)
+        return found
 
 
 def apiserver_flags(pod: dict[str, Any]) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.facts import components
-from auditor.facts.kube_reduce import apiserver_flags, secret_names
+from auditor.facts.kube_reduce import apiserver_flags, pod_of_its_owner, secret_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class Kind:
     An ``addon`` kind comes with an extension or a later version of Kubernetes: it is asked for only where the server's discovery
     document names its group and version. Asking straight away would not do: an account without rights on a group gets 403 also
     where there is no group. Of a ``metadata_only`` kind the server is asked for nothing but names, labels and owners. ``reduce``
-    takes out of a decoded object what must not be kept, and answers None for an object that isn't wanted at all.
+    takes out of a decoded object what must not be kept, and answers None for an object that isn't wanted at all. Objects that
+    ``alike`` gives the same key are kept once, with their number under ``count``; None keeps an object by itself.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Kind:
     addon: bool = False
     metadata_only: bool = False
     reduce: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+    alike: Callable[[dict[str, Any]], bytes | None] | None = None
 
     @property
     def group(self) -> str:
@@ -95,7 +97,7 @@ _CONTAINER = (
 )
 # What the restricted Pod Security level doesn't allow, and what tells where a volume comes from.
 _VOLUME = (
-    "name", "hostPath.path", "secret.secretName", "csi.driver", "nfs.server", "iscsi.targetPortal", "fc.targetWWNs", "rbd.image",
+    "hostPath.path", "secret.secretName", "csi.driver", "nfs.server", "iscsi.targetPortal", "fc.targetWWNs", "rbd.image",
     "cephfs.path", "glusterfs.path", "cinder.volumeID", "flexVolume.driver", "gitRepo.repository", "gcePersistentDisk.pdName",
     "awsElasticBlockStore.volumeID", "azureDisk.diskName", "azureFile.shareName", "vsphereVolume.volumePath",
     "portworxVolume.volumeID", "quobyte.volume", "scaleIO.volumeName", "storageos.volumeName", "flocker.datasetName",
@@ -106,7 +108,7 @@ _VOLUME = (
 def _pod(prefix: str) -> tuple[str, ...]:
     lists = ("containers[]", "initContainers[]", "ephemeralContainers[]")
     return (
-        *(f"{prefix}.{f}" for f in ("hostPID", "hostIPC", "hostNetwork", "hostUsers", "securityContext", "os.name", "nodeName",
+        *(f"{prefix}.{f}" for f in ("hostPID", "hostIPC", "hostNetwork", "hostUsers", "securityContext", "os.name",
                                     "serviceAccountName", "automountServiceAccountToken")),
         *(f"{prefix}.{c}.{f}" for c in lists for f in _CONTAINER),
         *(f"{prefix}.volumes[].{f}" for f in _VOLUME),
@@ -138,7 +140,13 @@ KINDS: dict[str, Kind] = {
         (*_META, "metadata.annotations", "status.nodeInfo", "status.addresses", "spec.providerID"),
         reduce=components.node,
     ),
-    "pods": Kind("/api/v1/pods", (*_META, *_OWNER, "status.phase", *_pod("spec")), reduce=lambda pod: secret_names(pod, "spec")),
+    # Without what tells the copies of one workload apart: labels, nodes, names of volumes.
+    "pods": Kind(
+        "/api/v1/pods",
+        ("metadata.name", "metadata.namespace", *_OWNER, "status.phase", *_pod("spec")),
+        reduce=lambda pod: secret_names(pod, "spec"),
+        alike=pod_of_its_owner,
+    ),
     "deployments": _workload("/apis/apps/v1/deployments", "spec.replicas"),
     "replicasets": _workload("/apis/apps/v1/replicasets", "spec.replicas"),
     "statefulsets": _workload("/apis/apps/v1/statefulsets", "spec.replicas"),

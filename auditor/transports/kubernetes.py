@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from auditor.facts.components import ApiServerFlags, KubeletConfigs
+from auditor.facts.kube_reduce import Alike
 from auditor.facts.kubernetes import KINDS, SERVER_FIELDS, Kind, Objects, Server
 from auditor.facts.projection import decoder
 from auditor.facts.redact import redact_args, redact_data
@@ -237,7 +238,8 @@ class _Reader:
     def _pages(self, name: str, kind: Kind) -> list[Any]:
         decode = decoder(("kind", "metadata.continue", *(f"items[].{f}" for f in kind.fields)))
         found: list[Any] = []
-        token = ""
+        alike = Alike(kind.alike) if kind.alike else None
+        read, token = 0, ""
         for _ in range(MAX_OBJECTS // PAGE_OBJECTS):
             query = {"limit": str(PAGE_OBJECTS), **({"continue": token} if token else {})}
             path = f"{kind.path}?{urlencode(query)}"
@@ -246,12 +248,14 @@ class _Reader:
             if not str(page.get("kind", "")).endswith("List"):
                 raise _Unanswered(200, Reason.UNPARSABLE, f"GET {kind.path}: the answer is not a list")
             items = page.get("items", ())
-            found.extend(items if kind.reduce is None else [kept for i in items if (kept := kind.reduce(i)) is not None])
+            read += len(items)
+            kept = items if kind.reduce is None else [k for i in items if (k := kind.reduce(i)) is not None]
+            found.extend(alike.new(kept) if alike else kept)
             self._listed = True
             token = page.get("metadata", {}).get("continue", "")
             if not token:
                 return found
-        raise _Unanswered(200, Reason.TRUNCATED, f"there are more than {len(found)} {name}; they were not all read")
+        raise _Unanswered(200, Reason.TRUNCATED, f"there are more than {read} {name}; they were not all read")
 
     def _get(self, path: str, accept: str = JSON) -> bytes:
         """Return an answer's body, waiting a little where the server says that it is busy."""

@@ -46,7 +46,8 @@ def collect(kubeconfig: str) -> dict[str, float]:
     from auditor.transports.kubernetes import collect_cluster
     from tests.support.cluster import Spec
 
-    return {"pods": len(collect_cluster(Spec(kubeconfig, timeout=60), frozenset({"objects:pods"}))["objects:pods"])}
+    pods = collect_cluster(Spec(kubeconfig, timeout=60), frozenset({"objects:pods"}))["objects:pods"]
+    return {"pods": sum(p.get("count", 1) for p in pods)}
 
 
 def child(what: str, kubeconfig: str) -> None:
