@@ -6,6 +6,7 @@ it still holds at 23:59:59. A moment such as ``2026-12-31T18:00:00+01:00`` says 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 
@@ -27,13 +28,10 @@ def zone_of(word: str) -> tzinfo:
         return _offset(word)
     from zoneinfo import ZoneInfo
 
-    try:
-        if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", word):
-            raise ValueError
-        return ZoneInfo(word)
-    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError; a folder of the data base is an OSError
-        raise ValueError(f"{word!r} is no time zone known here: write UTC, an offset such as +01:00, or a name such as "
-                         "Europe/Berlin") from None  # fmt: skip
+    if re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", word):
+        with contextlib.suppress(ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError; a folder is an OSError
+            return ZoneInfo(word)
+    raise ValueError(f"{word!r} is no time zone known here: write UTC, an offset such as +01:00, or a name such as Europe/Berlin")
 
 
 def begin_of(text: str, zone: tzinfo) -> datetime:

@@ -102,10 +102,12 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _score(document: dict[str, Any]) -> Score:
-    counts, attested = document["counts"], document.get("attested", {"pass": 0, "fail": 0})
+    c, attested = document["counts"], document.get("attested", {"pass": 0, "fail": 0})
     own = {k: v for k, v in document.items() if k not in ("counts", "attested", "adjusted")}
-    six = (counts[k] for k in ("pass", "fail", "manual", "not_applicable", "error", "waived"))
-    return Score(**own, counts=Counts(*six, attested["pass"], attested["fail"]))
+    counts = Counts(
+        c["pass"], c["fail"], c["manual"], c["not_applicable"], c["error"], c["waived"], attested["pass"], attested["fail"]
+    )
+    return Score(**own, counts=counts)
 
 
 def to_document(run: AuditRun) -> dict[str, Any]:
@@ -161,9 +163,7 @@ def run_of(document: dict[str, Any]) -> AuditRun:
     )
     scores = tuple(_score(s) for s in document["scores"])
     findings = tuple(finding_of(f) for f in document["findings"])
-    head = {
-        **document["run"],
-        "notices": tuple(document["run"].get("notices", ())),
-        "registers": registers_of(document["run"].get("registers", {})),
-    }  # fmt: skip - a run stored earlier may have none
+    head = dict(document["run"])
+    head["notices"] = tuple(head.get("notices", ()))  # a run stored earlier may have none
+    head["registers"] = registers_of(head.get("registers", {}))
     return AuditRun(**head, targets=targets, benchmarks=benchmarks, findings=findings, scores=scores)
