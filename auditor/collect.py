@@ -87,7 +87,7 @@ class Collector:
         marker = secrets.token_hex(16)
         timeout = spec.ssh.timeout
         script, ordered = compose(self.host_facts | {System(), Processes()}, marker, timeout)
-        command = bootstrap(spec.ssh.become)
+        command = bootstrap(spec.ssh.become, script)
         if spec.transport == "local":
             answer = local.run(command, script, timeout)
         else:

@@ -144,5 +144,5 @@ def test_a_slow_host_is_an_error_of_what_it_did_not_say() -> None:
 
 
 def test_bootstrap_is_one_quoted_command() -> None:
-    assert bootstrap("none").startswith("exec sh -c '")
-    assert bootstrap("sudo").count("sudo -n") == 1
+    assert bootstrap("none", b"").startswith("exec sh -c '")
+    assert bootstrap("sudo", b"").count("sudo -n") == 1

@@ -1,8 +1,10 @@
 """All host facts of a target as one POSIX sh script.
 
-The script arrives on the standard input of one shell. It is one compound command, so a shell that got only a part of it runs
-nothing, and what it runs can't read the rest. Every answer is framed on both streams by a marker that is fresh for each run, so
-nothing on the host can forge one. Nothing is written, every command that could hang has a time limit, every content a size limit.
+The script arrives on the standard input of one shell. Its first line holds what differs from run to run (the marker, the time
+that is left); all the rest, the body, depends on the questions and on our version alone, so that a sudoers rule can name its
+digest (see `bootstrap`). The body is one compound command, so a shell that got only a part of it runs nothing, and what it runs
+can't read the rest. Every answer is framed on both streams by a marker that is fresh for each run, so nothing on the host can
+forge one. Nothing is written, every command that could hang has a time limit, every content a size limit.
 
 Records (a line ``MARKER word ...``, then bytes up to the next record; see `auditor.facts.answers` for their meaning)::
 
@@ -26,6 +28,7 @@ Records (a line ``MARKER word ...``, then bytes up to the next record; see `audi
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterable
 from functools import cache
@@ -63,9 +66,15 @@ from auditor.model import Fact
 CONTENT_LIMIT = 1024 * 1024
 #: Bytes of everything a host says on one stream.
 STREAM_LIMIT = 64 * 1024 * 1024
+#: Bytes of a script that root's shell takes from an account that may run only this one.
+SCRIPT_LIMIT = 1024 * 1024
 #: Seconds that one command on the host may take.
 COMMAND_SECONDS = 20
 
+_ROOTS_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
+# A login that may run nothing but this script as root writes the first line itself: it must not become part of what is run.
+_DISTRUST = 'LC_ALL=C; case $2 in "" | *[!0-9a-f]*) exit 3 ;; esac; case $3 in "" | *[!0-9]*) exit 3 ;; esac'
+_KNOWN = f"M=$2 seconds=$3 T={COMMAND_SECONDS} limit={CONTENT_LIMIT + 1} become=${{1:-none}}"
 _UNIT_FOLDERS = (
     "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/run/systemd/generator.early",
     "/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator", "/usr/local/lib/systemd/system",
@@ -96,8 +105,7 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     configs = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Config)]
     files = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Files)]
     q = shlex.quote
-    numbers = f"T={COMMAND_SECONDS} seconds={max(1, int(timeout * 4 / 5))} limit={CONTENT_LIMIT + 1}"
-    lines = ["{ {", f"M={q(marker)} {numbers} become=${{1:-none}}", _part("prelude")]
+    lines = [f'set -- "${{1:-none}}" {q(marker)} {max(1, int(timeout * 4 / 5))}', "{ {", _DISTRUST, _KNOWN, _part("prelude")]
     lines += [f"programs={q('(^|/)(' + '|'.join(PROGRAMS) + ')')}", f"environment={q('^(' + '|'.join(ENVIRONMENT) + ')=')}"]
     lines += [f"known() {{ case $1 in {'|'.join(PROGRAMS)}) return 0 ;; esac; return 1; }}"]
     lines.append(_part("processes"))
@@ -121,8 +129,7 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
         lines += [f"engine_packages={q(' '.join(ENGINE_PACKAGES))}", _part("packages")]
     lines += [_part("audit")] * (AuditRules in kinds)
     lines += [_part("authorities")] * (Authorities in kinds)
-    if KubernetesVersion in kinds:
-        lines += [f"versioned={q(' '.join(VERSIONED))}", _part("version")]
+    lines += [f"versioned={q(' '.join(VERSIONED))}", _part("version")] * (KubernetesVersion in kinds)
     if units := [f.unit for f in ordered if isinstance(f, AddressFilter)]:
         if not set(units) <= set(UNITS):
             raise UnsafeQuestionError(f"{', '.join(units)}: may not be asked for")
@@ -143,6 +150,16 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     bounded = f"2>&1 >&3 3>&- | head -c {STREAM_LIMIT} >&2; }} 3>&1 | head -c {STREAM_LIMIT}"
     lines += ["b end", f"}} </dev/null {bounded}", "exit 0", ""]
     return "\n".join(lines).encode(), ordered
+
+
+def body(script: bytes) -> bytes:
+    """Return what of a script is the same in every run, as root's shell gets it: without the end of its last line."""
+    return script.partition(b"\n")[2].rstrip(b"\n")
+
+
+def digest(script: bytes) -> str:
+    """Return the SHA-256 of a script's body in hexadecimal digits."""
+    return hashlib.sha256(body(script)).hexdigest()
 
 
 def _config_words(fact: Config) -> tuple[str, ...]:
@@ -200,11 +217,26 @@ def _file_line(index: int, fact: Files) -> str:
     return f"looked {index} {q(fact.path)}; add {index} {q(fact.path)} {q(fact.path)}"
 
 
-def bootstrap(become: Literal["sudo", "none"]) -> str:
-    """Return the command that reads the script: as root where we are or may become root, else as we are.
+def pinned(script_digest: str) -> str:
+    """Return what root's shell is told: read the script and run it only if its body has this digest.
 
-    sudo is asked once, never for a password; it fails with exit code 1 before it reads anything, the script never ends with 1.
-    The shell gets as its argument how it came to its rights: root, sudo, denied, nosudo or none.
+    A sudoers rule for exactly these words lets an account run that one script as root and nothing else. sudo compares arguments
+    joined by spaces, so an account may cut them elsewhere and have the shell run any first words of this; therefore nothing
+    comes from the account before the digest was compared. ``sudo -s`` quotes every word but lets it pass for the same command;
+    therefore the first one is a builtin that does nothing. Commands are found on root's own paths alone.
+    """
+    return (
+        f"true && PATH={_ROOTS_PATH} && export PATH && read -r x x x m t && s=$(head -c {SCRIPT_LIMIT}) && "
+        f'set -- $(printf %s "$s" | sha256sum) && test "$1" = {script_digest} && set -- sudo "$m" "$t" && eval "$s" || exit 3'
+    )
+
+
+def bootstrap(become: Literal["sudo", "none"], script: bytes) -> str:
+    """Return the command that reads ``script``: as root where we are or may become root, else as we are.
+
+    sudo is asked once, never for a password, and for the same command whether it allows everything or this script alone. It fails
+    with exit code 1 before it reads anything, the script never ends with 1. Where there is no sha256sum, only a sudo that allows
+    everything helps. The shell gets as its argument how it came to its rights: root, sudo, denied, nosudo or none.
     """
     if become == "none":
         inner = 'if [ "$(id -u)" = 0 ]; then exec sh -s root; fi; exec sh -s none'
@@ -212,6 +244,9 @@ def bootstrap(become: Literal["sudo", "none"]) -> str:
         inner = (
             'if [ "$(id -u)" = 0 ]; then exec sh -s root; fi; '
             "command -v sudo >/dev/null 2>&1 || exec sh -s nosudo; "
-            "sudo -n sh -s sudo; r=$?; [ $r = 1 ] || exit $r; exec sh -s denied"
+            f"set -- sh -s sudo; command -v sha256sum >/dev/null 2>&1 && set -- /bin/sh -c {shlex.quote(pinned(digest(script)))}; "
+            'sudo -n "$@"; r=$?; '
+            '[ $r != 3 ] || echo "what arrived is not the script that sudo was asked to run" >&2; '
+            "[ $r = 1 ] || exit $r; exec sh -s denied"
         )
     return f"exec sh -c {shlex.quote(inner)}"
