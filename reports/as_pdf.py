@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from auditor.model import AuditRun
+from auditor.model import AuditRun, Finding, TargetStatus
 from reports.environment import environment
 from reports.error import ReportError
-from reports.text import LONGEST
-from reports.view import View, build
+from reports.text import LONGEST, WHOLE
+from reports.view import Group, View, build
 
-#: Above this many distinct observations, each control shows only its share of them (and says so): some 200 pages.
-BUDGET = 6_000
+#: Above this many distinct observations, each control shows only its share of them (and says so).
+BUDGET = 3_000
 
-#: How many pieces of evidence of one dangerous control stand in the chapter of dangerous failures.
-DANGER_GROUPS = 25
+#: From this many targets on, lists of targets are cut (and say so): what a fleet's document has no room for is in every other report.
+FLEET = 100
+
+#: What a document can hold: everything once, grouped by control; only the summary; or one target.
+MODES = ("by-control", "summary", "per-target")
 
 _CHILD = Path(__file__).with_name("pdf_child.py")
 
@@ -53,11 +61,19 @@ def allowance(view: View) -> int:
     return BUDGET if view.observations <= BUDGET else max(20, BUDGET // max(1, controls))
 
 
-def page(run: AuditRun) -> str:
-    """Return the document that becomes the PDF, as HTML."""
+def listed(groups: Iterable[Group]) -> list[str]:
+    """Return the targets of some pieces of evidence."""
+    return [t for g in groups for t in g.targets]
+
+
+def page(run: AuditRun, mode: str = "by-control", part: str = "") -> str:
+    """Return the document that becomes the PDF, as HTML. ``part`` says what of the run it holds, where that is not all of it."""
     view = build(run)
+    brief = len(view.targets) >= FLEET
     return environment().get_template("pdf.html.j2").render(
-        view=view, pieces=pieces, allowance=allowance(view), danger_groups=DANGER_GROUPS, longest=LONGEST,
+        view=view, pieces=pieces, allowance=allowance(view), danger_groups=6 if brief else 25, longest=LONGEST, mode=mode, part=part,
+        brief=brief, named=20 if brief else 1_000_000, listed=listed, gaps=100 if brief else 300,
+        elsewhere=f"The rest is in {WHOLE}, in the HTML report, and in each target's own document (--pdf per-target).",
     )  # fmt: skip
 
 
@@ -72,10 +88,61 @@ def _epoch(run: AuditRun) -> str:
         return "0"
 
 
-def render(run: AuditRun, limits: Limits | None = None) -> bytes:
+def parts(run: AuditRun) -> Iterator[tuple[str, AuditRun]]:
+    """Return what of a run is about each audited target, with a file name that is safe wherever it is written."""
+    findings: dict[str, list[Finding]] = {}
+    for finding in run.findings:
+        findings.setdefault(finding.target, []).append(finding)
+    taken: set[str] = set()
+    for target in run.targets:
+        if target.status is TargetStatus.AUDITED:
+            own = tuple(findings.get(target.name, ()))
+            used = {(f.benchmark, f.version) for f in own}
+            scores = tuple(s for s in run.scores if s.target == target.name)
+            benchmarks = tuple(b for b in run.benchmarks if (b.name, b.version) in used)
+            part = dataclasses.replace(run, targets=(target,), findings=own, scores=scores, benchmarks=benchmarks)
+            yield _file_name(target.name, taken), part
+
+
+def _file_name(target: str, taken: set[str]) -> str:
+    """Return a name of plain characters that no other target has, whether or not the file system tells letters' case apart."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", target)[:80].lstrip(".-") or "target"
+    name = plain
+    if plain != target or name.lower() in taken:
+        name = f"{plain}-{hashlib.sha256(target.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+    taken.add(name.lower())
+    return f"{name}.pdf"
+
+
+def documents(run: AuditRun, modes: Sequence[str]) -> Iterator[tuple[str, bytes | ReportError]]:
+    """Lay out what each of `MODES` stands for: yields file names (with ``/``) and contents, or why there is none."""
+    for mode in modes:
+        if mode != "per-target":
+            yield "report.pdf" if mode == "by-control" else f"{mode}.pdf", _tried(run, mode, "")
+            continue
+        said = f"one target of {len(run.targets):,} that this run asked" if len(run.targets) > 1 else ""
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # each waits for a process of its own
+            ahead: deque[tuple[str, Future[bytes | ReportError]]] = deque()
+            for name, part in parts(run):
+                ahead.append((f"targets/{name}", pool.submit(_tried, part, mode, said)))
+                if len(ahead) > 8:
+                    first = ahead.popleft()
+                    yield first[0], first[1].result()
+            for name_, done in ahead:
+                yield name_, done.result()
+
+
+def _tried(run: AuditRun, mode: str, part: str) -> bytes | ReportError:
+    try:
+        return render(run, mode=mode, part=part)
+    except ReportError as error:
+        return error
+
+
+def render(run: AuditRun, limits: Limits | None = None, mode: str = "by-control", part: str = "") -> bytes:
     """Return the report as PDF; raises `ReportError` with one line where it can't be laid out."""
     limits = limits or Limits()
-    html = page(run).encode("utf-8")
+    html = page(run, mode, part).encode("utf-8")
     identifier = hashlib.sha256(html).hexdigest()[:32]
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "LD_LIBRARY_PATH",
             "DYLD_FALLBACK_LIBRARY_PATH", "WEASYPRINT_DLL_DIRECTORIES", "PYTHONPATH", "VIRTUAL_ENV")  # fmt: skip
