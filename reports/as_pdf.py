@@ -25,7 +25,7 @@ from reports.view import Group, View, build
 #: Above this many distinct observations, each control shows only its share of them (and says so).
 BUDGET = 3_000
 
-#: From this many targets on, lists of targets are cut (and say so): what a fleet's document has no room for is in every other report.
+#: From this many targets on, lists of targets are cut (and say so): what is left out is in every other report.
 FLEET = 100
 
 #: What a document can hold: everything once, grouped by control; only the summary; or one target.
@@ -71,8 +71,8 @@ def page(run: AuditRun, mode: str = "by-control", part: str = "") -> str:
     view = build(run)
     brief = len(view.targets) >= FLEET
     return environment().get_template("pdf.html.j2").render(
-        view=view, pieces=pieces, allowance=allowance(view), danger_groups=6 if brief else 25, longest=LONGEST, mode=mode, part=part,
-        brief=brief, named=20 if brief else 1_000_000, listed=listed, gaps=100 if brief else 300,
+        view=view, pieces=pieces, allowance=allowance(view), danger_groups=6 if brief else 25, longest=LONGEST, mode=mode,
+        part=part, brief=brief, named=20 if brief else 1_000_000, listed=listed, gaps=100 if brief else 300,
         elsewhere=f"The rest is in {WHOLE}, in the HTML report, and in each target's own document (--pdf per-target).",
     )  # fmt: skip
 
