@@ -35,11 +35,15 @@ MISSING = _Missing()
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A configuration file of a program: its parsed content or why there is none, and when it was written (UNIX seconds)."""
+    """A configuration file of a program: its parsed content or why there is none, and when it was written (UNIX seconds).
+
+    A ``whole`` one is what the program itself says is in force: what isn't in it is false, 0 or empty, whatever the defaults are.
+    """
 
     path: str
     data: Any
     mtime: int
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,11 @@ class Documents:
         """
         late = self.instance.started + STARTING_SECONDS
         return next((d.path for d in self.files if not isinstance(d.data, Problem) and d.mtime > late), "")
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are all that is in force, flags and defaults included."""
+        return any(d.whole for d in self.files)
 
     def paths(self) -> str:
         """Return the files' names, for a report."""
@@ -94,12 +103,16 @@ def documents(facts: Facts, config: Config, instance: Instance) -> Documents | P
     if entry is None:
         return Problem(Reason.ABSENT, f"the configuration of {instance} was not collected")
     files = tuple(
-        Document(d["path"], problem_of(d) if "problem" in d else d["data"], 0 if "problem" in d else d["mtime"])
+        Document(
+            d["path"], problem_of(d) if "problem" in d else d["data"], 0 if "problem" in d else d["mtime"], d.get("whole", False)
+        )
         for d in entry["documents"]
     )
     named = flag_value(instance, config.flag)
     if isinstance(named, Problem):
         return named
+    if not named and not files and instance.partial:
+        return Problem(Reason.ABSENT, f"{config.flag} is not known to be unset: {instance.partial}")
     if named and not files:
         return Problem(Reason.ABSENT, f"{config.flag} names {base.show(named)}, which was not collected")
     if not named and instance.uid != 0 and instance.name == "dockerd" and all(d.path == config.path for d in files):

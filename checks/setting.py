@@ -251,6 +251,8 @@ class Setting:
             return Found(value, source, pending)
         if given is not None:
             return dataclasses.replace(given, pending=pending)
+        if read.whole:
+            return Found(_EMPTY.get(self.kind), f"left out of {read.paths()}, so empty", pending, given=False)
         return self._unset(instance) or Found(self._default(instance), self._default_source(read), pending, given=False)
 
     def _unset(self, instance: Instance) -> Problem | None:
@@ -281,6 +283,10 @@ _READERS: dict[str, Any] = {
     "list": flags.listing,
     "map": flags.mapping,
 }
+
+
+#: What a value is that a program leaves out of its own account; None is unset.
+_EMPTY = {"bool": False, "int": 0, "duration": 0}
 
 
 def _kind_of(value: Any) -> Kind | None:

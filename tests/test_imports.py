@@ -20,6 +20,7 @@ ARROWS = {
     "auditor.registers": set(),
     "auditor.yamlfile": set(),
     "auditor.engine": {"auditor.model"},
+    "auditor.correlate": {"auditor.engine", "auditor.facts", "auditor.model"},
     "auditor.score": {"auditor.model"},
     "auditor.results": {"auditor.model", "auditor.registers", "auditor.score"},
     "auditor.store": {"auditor.model", "auditor.results", "auditor.score"},

@@ -42,7 +42,7 @@ class NodeView:
             return [self._documents(p, fact) for p in self.processes if p["name"] == fact.process]
         if isinstance(fact, Files):
             program = fact.process or fact.static_pod or fact.executable or NODE_FILES.get(fact.node, "")
-            if program and not any(p["name"] == program for p in self.processes):
+            if program and not any(p["name"] == program and "elsewhere" not in p for p in self.processes):
                 return {"files": [], "searched": []}
             return Problem(Reason.ABSENT, _NO_FILES)
         return Problem(Reason.ABSENT, f"the API doesn't show {fact.key!r} of a node: it takes SSH to the host")
@@ -50,7 +50,7 @@ class NodeView:
     def _documents(self, process: Mapping[str, Any], fact: Config) -> dict[str, Any]:
         """A kubelet's configuration is its whole configuration; of other files the API shows none."""
         own = fact.process == "kubelet" and fact.flag == "--config" and bool(self.kubelet)
-        documents = [{"path": f"configz of node/{self.name}", "data": dict(self.kubelet), "mtime": 0}] if own else []
+        documents = [{"path": f"configz of node/{self.name}", "data": dict(self.kubelet), "mtime": 0, "whole": True}] if own else []
         return {"pid": process["pid"], "documents": documents}
 
     def runs(self, program: str) -> bool:
@@ -169,8 +169,8 @@ def managed_by(cluster: Facts) -> str:
     return ""
 
 
-def flags_in_force(cluster: Facts) -> list[str] | Problem:
-    """Return the arguments that amount to what the API server says it runs with.
+def flags_in_force(cluster: Facts, *, empty: bool = False) -> list[str] | Problem:
+    """Return the arguments that amount to what the API server says it runs with; with ``empty`` those without a value too.
 
     It writes a list in brackets, and every flag that was not given with its default.
     """
@@ -180,6 +180,6 @@ def flags_in_force(cluster: Facts) -> list[str] | Problem:
     args = []
     for name, value in sorted(answer["flags"].items()):
         bare = re.sub(r"^\[(.*)\]$", r"\1", value, flags=re.DOTALL)
-        if bare:
+        if bare or empty:
             args.append(f"--{name}={bare}")
     return args

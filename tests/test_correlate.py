@@ -1,0 +1,348 @@
+"""A cluster judged with its nodes: each side alone, both together, and where they disagree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor import correlate
+from auditor.catalogue import packaged
+from auditor.facts.components import component
+from auditor.facts.sides import match
+from auditor.model import Benchmark, Evidence, Finding, Problem, Reason, Status, Target, TargetStatus
+from checks import check_types
+
+RECORDED = Path(__file__).parent / "recorded" / "kubernetes-1.36"
+ANONYMOUS = "k8s-apiserver-anonymous-auth"
+CONFIGZ = json.loads((RECORDED / "api_v1_nodes_node1_proxy_configz.json").read_text())["kubeletconfig"]
+SECURE = ["--anonymous-auth=false", "--authorization-mode=Node,RBAC", "--profiling=false"]
+
+
+def benchmarks() -> list[Benchmark]:
+    library = packaged(check_types())
+    return [library.load("cis-kubernetes@1.12"), library.load("cluster-consistency@1")]
+
+
+def node(name: str, *, control_plane: bool = False, provider: str = "", address: str = "") -> dict[str, Any]:
+    labels = {"node-role.kubernetes.io/control-plane": ""} if control_plane else {}
+    addresses = [{"type": "InternalIP", "address": address}] if address else []
+    return {"metadata": {"name": name, "labels": labels}, "spec": {"providerID": provider},
+            "status": {"addresses": addresses, "nodeInfo": {"operatingSystem": "linux"}}}  # fmt: skip
+
+
+def mirror(program: str, on: str, args: list[str], **more: Any) -> dict[str, Any]:
+    return {"name": f"{program}-{on}", "namespace": "kube-system", "node": on, "program": program, "args": args, "environ": {},
+            "started": 1000, **more}  # fmt: skip
+
+
+def cluster(*nodes: dict[str, Any], pods: Any = (), configs: Any = None, flags: Any = None, version: str = "v1.33.1",
+            hosts: tuple[str, ...] = ()) -> Evidence:  # fmt: skip
+    absent = Problem(Reason.ABSENT, "not asked")
+    facts = {
+        "server": {"gitVersion": version},
+        "objects:nodes": list(nodes),
+        "objects:components": list(pods) if isinstance(pods, tuple | list) else pods,
+        "apiserver_flags": {"flags": flags} if flags else absent,
+        "kubelet_configs": [{"node": n, "data": c} for n, c in configs.items()] if configs else absent,
+    }
+    return Evidence(Target("prod", "kubernetes", "", (), hosts), "", facts)
+
+
+def host(name: str, *programs: tuple[str, list[str]], hostname: str = "", address: str = "", **facts: Any) -> Evidence:
+    processes = [{"pid": 100 + i, "name": p, "exe": f"/usr/bin/{p}", "args": args, "uid": 0, "started": 2000, "environ": {},
+                  "contained": p not in ("kubelet", "containerd")} for i, (p, args) in enumerate(programs)]  # fmt: skip
+    system = {
+        "hostname": hostname or name,
+        "os": "Debian",
+        "kernel": "6.1",
+        "user": "root",
+        "uid": 0,
+        "become": "root",
+        "become_detail": "",
+    }
+    return Evidence(Target(name, "ssh", address), "", {"processes": processes, "system": system, **facts})
+
+
+def judged(found: Evidence, *hosts: Evidence) -> dict[str, Finding]:
+    return {f.control: f for f in correlate.judge(benchmarks(), found, hosts)}
+
+
+def seen(finding: Finding) -> dict[str, str]:
+    return {o.subject: str(o.status) for o in finding.observations}
+
+
+def test_the_api_alone_shows_flags_of_command_and_of_args():
+    pods = [mirror("kube-apiserver", "cp-1", SECURE)]
+    found = judged(cluster(node("cp-1"), pods=pods))
+    assert found[ANONYMOUS].status is Status.PASS
+    (observation,) = found[ANONYMOUS].observations
+    assert observation.subject == "node/cp-1/process/kube-apiserver"
+    assert "mirror pod kube-system/kube-apiserver-cp-1" in observation.source
+    assert judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "cp-1", [])]))[ANONYMOUS].status is Status.FAIL
+
+
+@pytest.mark.parametrize(("container", "args", "why"), [
+    ({"command": ["kube-apiserver", "--profiling=false"]}, ["--profiling=false"], ""),
+    ({"command": ["/usr/local/bin/kube-apiserver"], "args": ["--profiling=false"]}, ["--profiling=false"], ""),
+    ({"command": ["kube-apiserver", "--a=1"], "args": ["--profiling=false"]}, ["--a=1", "--profiling=false"], ""),
+    ({"args": ["--profiling=false"]}, ["--profiling=false"], ""),
+    ({"command": ["/bin/sh", "-c", "exec kube-apiserver --profiling=false"]}, [], "its command is sh, not kube-apiserver itself"),
+    ({"command": ["kube-apiserver", "--a=$(NODE)"], "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}]},
+     ["--a=10.0.0.1"], ""),
+    ({"command": ["kube-apiserver", "--authorization-mode=$(MODES)"],
+      "env": [{"name": "MODES", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}}]}, [],
+     "its arguments refer to MODES, whose value the API doesn't show"),
+    ({"command": ["kube-apiserver", "--etcd-servers=https://user:secret@etcd:2379"]}, ["--etcd-servers=https://[redacted]@etcd:2379"], ""),
+])  # fmt: skip
+def test_arguments_of_a_mirror_pod(container, args, why):
+    pod = {"metadata": {"name": "kube-apiserver-cp-1", "namespace": "kube-system", "ownerReferences": [{"kind": "Node", "name": "cp-1"}]},
+           "spec": {"nodeName": "cp-1", "containers": [{"name": "kube-apiserver", **container}]}, "status": {"hostIP": "10.0.0.1"}}  # fmt: skip
+    found = component(pod)
+    assert found is not None
+    assert (found["args"], found.get("unreadable", "")) == (args, why)
+    pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "cp-1"}]
+    assert component(pod) is None, "a pod that anybody could have made"
+
+
+def test_a_command_that_cannot_be_read_is_an_error():
+    pods = [mirror("kube-apiserver", "cp-1", [], unreadable="its command is sh, not kube-apiserver itself")]
+    finding = judged(cluster(node("cp-1"), pods=pods))[ANONYMOUS]
+    assert finding.status is Status.ERROR
+    assert "its command is sh" in finding.observations[0].actual
+
+
+def test_sides_that_agree_are_one_verdict():
+    pods = [mirror("kube-apiserver", "cp-1", SECURE)]
+    found = judged(cluster(node("cp-1"), pods=pods), host("cp-1", ("kube-apiserver", SECURE)))
+    (observation,) = found[ANONYMOUS].observations
+    assert observation.status is Status.PASS
+    assert "pid 100" in observation.source
+    assert "the API says the same" in observation.source
+    agreeing = found["cluster-manifests-in-force"]
+    assert seen(agreeing) == {"node/cp-1/process/kube-apiserver": "pass"}
+    assert agreeing.observations[0].actual == "the same 3 flags"
+
+
+@pytest.mark.parametrize(("running", "said"), [
+    (["--profiling=true"], ["--profiling=false"]),
+    (["--profiling=false"], ["--profiling=true"]),
+    (["--profiling=false", "--profiling=true"], ["--profiling=false"]),
+    ([], ["--profiling=false"]),
+])  # fmt: skip
+def test_sides_that_disagree_fail_and_are_a_finding_of_their_own(running, said):
+    found = judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "cp-1", said)]), host("cp-1", ("kube-apiserver", running)))
+    (observation,) = found["k8s-apiserver-profiling"].observations
+    assert observation.status is Status.FAIL
+    assert observation.actual.startswith("true")
+    assert ", but false" in observation.actual
+    assert "mirror pod" in observation.actual + observation.source
+    disagreement = found["cluster-manifests-in-force"]
+    assert disagreement.status is Status.FAIL
+    assert "--profiling" in disagreement.observations[0].actual
+    assert "the manifest changed and the program was not restarted" in disagreement.observations[0].actual
+
+
+def test_a_manifest_that_is_not_in_force_passes_nothing():
+    """The host's own verdict lacks a file here; the manifest alone would be a pass about something that doesn't run."""
+    said, running = SECURE, ["--authentication-config=/etc/kubernetes/authn.yaml"]
+    found = judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "cp-1", said)]), host("cp-1", ("kube-apiserver", running)))
+    assert found[ANONYMOUS].status is Status.ERROR
+    same = judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "cp-1", said)]), host("cp-1", ("kube-apiserver", said)))
+    assert same[ANONYMOUS].status is Status.PASS
+
+
+def test_a_manifest_whose_program_does_not_run_is_a_disagreement():
+    found = judged(cluster(node("cp-1"), pods=[mirror("kube-scheduler", "cp-1", [])]), host("cp-1", ("kubelet", [])))
+    assert seen(found["cluster-manifests-in-force"])["node/cp-1/process/kube-scheduler"] == "fail"
+
+
+def test_a_host_that_was_not_reached_leaves_the_api_and_says_so():
+    lost = Evidence(Target("cp-1", "ssh"), "", {}, TargetStatus.UNREACHABLE, Problem(Reason.UNREACHABLE, "no route to host"))
+    found = judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "cp-1", SECURE)]), lost)
+    assert found[ANONYMOUS].status is Status.PASS
+    assert found["k8s-apiserver-manifest-mode"].status is Status.ERROR
+    known = found["cluster-nodes-known"]
+    assert known.status is Status.ERROR
+    assert "no route to host" in known.observations[0].actual
+
+
+def test_a_host_of_another_cluster_is_a_failure():
+    found = judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "cp-1", SECURE)]), host("db-9", ("kubelet", [])))
+    assert seen(found["cluster-nodes-known"]) == {"host/db-9": "fail"}
+
+
+def test_files_are_errors_where_their_program_is_and_nothing_elsewhere():
+    found = judged(cluster(node("cp-1"), node("w-1"), pods=[mirror("kube-apiserver", "cp-1", SECURE)]))
+    assert seen(found["k8s-apiserver-manifest-mode"]) == {"node/cp-1/process/kube-apiserver": "error"}
+
+
+def test_a_control_plane_that_is_not_visible_is_an_error():
+    for key in (ANONYMOUS, "k8s-controller-manager-profiling", "k8s-scheduler-profiling", "k8s-etcd-no-auto-tls"):
+        finding = judged(cluster(node("cp-1")))[key]
+        assert finding.status is Status.ERROR, key
+        assert "no node's static pods show" in finding.observations[0].actual
+
+
+def test_a_labelled_node_without_its_static_pods_is_an_error_beside_the_others():
+    pods = [mirror("kube-apiserver", "cp-1", SECURE)]
+    found = judged(cluster(node("cp-1", control_plane=True), node("cp-2", control_plane=True), pods=pods))
+    assert seen(found[ANONYMOUS]) == {"node/cp-1/process/kube-apiserver": "pass", "node/cp-2/process/kube-apiserver": "error"}
+
+
+def test_a_host_that_shows_its_control_plane_needs_no_static_pods():
+    found = judged(cluster(node("k3s-1", control_plane=True)), host("k3s-1", ("kube-apiserver", SECURE)))
+    assert seen(found[ANONYMOUS]) == {"node/k3s-1/process/kube-apiserver": "pass"}
+
+
+def test_denied_pods_are_errors_that_name_what_was_denied():
+    denied = Problem(Reason.DENIED, 'the account may not list pods in the API group "" in the namespace kube-system')
+    finding = judged(cluster(node("cp-1", control_plane=True), pods=denied))[ANONYMOUS]
+    assert finding.status is Status.ERROR
+    assert "may not list pods" in finding.observations[0].actual
+
+
+@pytest.mark.parametrize(("version", "provider", "service"), [
+    ("v1.33.1-eks-abc", "aws:///eu-west-1a/i-1", "EKS"), ("v1.33.1-gke.100", "gce://p/z/n", "GKE"),
+])  # fmt: skip
+def test_the_control_plane_of_a_managed_service_is_not_ours_to_judge(version, provider, service):
+    found = judged(cluster(node("n-1", provider=provider), version=version))
+    for key in (ANONYMOUS, "k8s-etcd-no-auto-tls", "k8s-apiserver-manifest-mode"):
+        assert found[key].status is Status.NOT_APPLICABLE, key
+    assert service in found[ANONYMOUS].reason
+    own = judged(cluster(node("n-1", provider=provider), version="v1.33.1"))
+    assert own[ANONYMOUS].status is Status.ERROR, "the provider's machines alone don't make a managed control plane"
+
+
+FLAGZ = {"anonymous-auth": "false", "authorization-mode": "[Node,RBAC]", "enable-admission-plugins": "[]", "profiling": "true",
+         "request-timeout": "1m0s", "tls-min-version": ""}  # fmt: skip
+
+
+def test_what_the_api_server_says_of_itself_stands_in_for_flags_that_nothing_else_shows():
+    found = judged(cluster(node("k3s-1"), flags=FLAGZ))
+    assert found[ANONYMOUS].status is Status.PASS
+    assert "/flagz" in found[ANONYMOUS].observations[0].source
+    assert found["k8s-apiserver-authorization-node"].status is Status.PASS
+    assert found["k8s-apiserver-profiling"].status is Status.FAIL
+    assert found["k8s-apiserver-node-restriction-plugin"].status is Status.FAIL
+    assert found["k8s-scheduler-profiling"].status is Status.ERROR
+
+
+@pytest.mark.parametrize(("args", "status"), [
+    (["--anonymous-auth=false", "--authorization-mode=Node", "--authorization-mode=RBAC", "--request-timeout=60s"], "pass"),
+    (["--anonymous-auth=0", "--profiling"], "pass"),
+    (["--anonymous-auth=true"], "fail"),
+    (["--tls-min-version=VersionTLS13"], "fail"),
+    (["--some-flag-it-does-not-tell=1"], "pass"),
+])  # fmt: skip
+def test_the_manifest_is_held_against_what_the_api_server_says(args, status):
+    found = judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "cp-1", args)], flags=FLAGZ))
+    assert seen(found["cluster-manifests-in-force"]) == {"node/cp-1/process/kube-apiserver": status}
+
+
+def test_an_answer_of_one_of_two_api_servers_is_held_against_neither():
+    pods = [mirror("kube-apiserver", n, ["--anonymous-auth=true"]) for n in ("cp-1", "cp-2")]
+    assert judged(cluster(node("cp-1"), node("cp-2"), pods=pods, flags=FLAGZ))["cluster-manifests-in-force"].observations == ()
+
+
+def test_a_kubelet_by_its_configuration_in_force():
+    found = judged(cluster(node("node1"), configs={"node1": CONFIGZ}))
+    assert found["k8s-kubelet-anonymous-auth"].status is Status.PASS
+    assert "configz of node/node1" in found["k8s-kubelet-anonymous-auth"].observations[0].source
+    assert found["k8s-kubelet-rotate-certificates"].status is Status.FAIL, "false is left out of the answer"
+    assert found["k8s-kubelet-config-mode"].status is Status.ERROR
+    loose = {**CONFIGZ, "authentication": {"anonymous": {"enabled": True}}}
+    assert judged(cluster(node("node1"), configs={"node1": loose}))["k8s-kubelet-anonymous-auth"].status is Status.FAIL
+
+
+def test_flags_that_a_kubelets_configuration_does_not_hold_are_not_known_to_be_unset():
+    finding = judged(cluster(node("node1"), configs={"node1": CONFIGZ}))["k8s-kubelet-hostname-override"]
+    assert finding.status is Status.ERROR
+    assert "not known to be unset" in finding.observations[0].actual
+
+
+def test_what_a_kubelets_answer_leaves_out_is_empty_whatever_the_default_is():
+    for key in ("k8s-kubelet-rotate-certificates", "k8s-kubelet-anonymous-auth", "k8s-kubelet-iptables-chains"):
+        assert judged(cluster(node("node1"), configs={"node1": {"kind": "KubeletConfiguration"}}))[key].status is not Status.ERROR
+    chains = judged(cluster(node("node1"), configs={"node1": {"kind": "KubeletConfiguration"}}))["k8s-kubelet-iptables-chains"]
+    assert chains.status is Status.FAIL, "the default is true, but the answer says what is in force"
+
+
+def configured(data: dict[str, Any], mtime: int = 1500) -> dict[str, Any]:
+    document = {"path": "/var/lib/kubelet/config.yaml", "data": data, "mtime": mtime}
+    return {"config:kubelet --config --config-dir/*.conf": [{"pid": 100, "documents": [document]}]}
+
+
+@pytest.mark.parametrize(("file", "args", "status"), [
+    ({"readOnlyPort": 0, "streamingConnectionIdleTimeout": "4h"}, [], "pass"),
+    ({"authentication": {"anonymous": {"enabled": False}}}, [], "pass"),
+    ({"authentication": {"anonymous": {"enabled": True}}}, [], "fail"),
+    ({"readOnlyPort": 10255}, [], "fail"),
+    ({"maxPods": 50}, ["--max-pods=110"], "pass"),
+])  # fmt: skip
+def test_a_kubelets_files_are_held_against_what_is_in_force(file, args, status):
+    one = host("node1", ("kubelet", ["--config=/var/lib/kubelet/config.yaml", *args]), **configured(file))
+    found = judged(cluster(node("node1"), configs={"node1": CONFIGZ}), one)
+    assert seen(found["cluster-kubelets-in-force"]) == {"node/node1/process/kubelet": status}
+
+
+def test_outliers_are_named():
+    pods = [mirror("kube-apiserver", f"cp-{i}", SECURE if i != 2 else ["--anonymous-auth=true"]) for i in (1, 2, 3)]
+    found = judged(cluster(*(node(f"cp-{i}") for i in (1, 2, 3)), pods=pods))
+    assert found[ANONYMOUS].reason == "outliers of process/kube-apiserver: cp-2: true (2 of 3 nodes: false)"
+    alike = found["cluster-nodes-alike"]
+    assert alike.status is Status.MANUAL
+    assert "--authorization-mode is Node,RBAC on 2, but cp-2: not set" in alike.observations[0].actual
+
+
+def test_a_nodes_own_name_and_address_are_no_difference():
+    pods = [
+        mirror("kube-apiserver", f"cp-{i}", [f"--advertise-address=10.0.0.{i}", f"--etcd-servers=https://10.0.0.{i}:2379"])
+        for i in (1, 2)
+    ]
+    found = judged(cluster(node("cp-1", address="10.0.0.1"), node("cp-2", address="10.0.0.2"), pods=pods))
+    assert seen(found["cluster-nodes-alike"]) == {"role/control plane/kube-apiserver": "pass"}
+
+
+def test_many_nodes_alike_are_one_observation_but_failures_stay():
+    nodes = [node(f"w-{i}") for i in range(correlate.ALIKE + 5)]
+    strict = {n["metadata"]["name"]: CONFIGZ for n in nodes}
+    finding = judged(cluster(*nodes, configs=strict))["k8s-kubelet-anonymous-auth"]
+    assert seen(finding) == {"node/25 nodes/process/kubelet": "pass"}
+    assert finding.observations[0].source.endswith("w-0, w-1, w-10, w-11, w-12 and 20 more")
+    loose = {n: {**CONFIGZ, "authentication": {"anonymous": {"enabled": True}}} for n in strict}
+    assert len(judged(cluster(*nodes, configs=loose))["k8s-kubelet-anonymous-auth"].observations) == 25
+
+
+@pytest.mark.parametrize(("one", "expected"), [
+    (host("a", ("kubelet", ["--hostname-override=ip-10-0-0-7"])), "ip-10-0-0-7"),
+    (host("a", ("kubelet", []), hostname="W-1.example.com"), "w-1"),
+    (host("w-1", ("kubelet", []), hostname="other"), "w-1"),
+    (host("a", ("kubelet", []), hostname="other", address="10.0.0.9"), "far"),
+    (host("a", ("kubelet", []), hostname="other", address="10.0.0.99"), None),
+])  # fmt: skip
+def test_which_node_a_host_is(one, expected):
+    nodes = cluster(node("w-1"), node("ip-10-0-0-7"), node("far", address="10.0.0.9"))
+    assert match(nodes, [one]) == [expected]
+
+
+def test_two_hosts_are_never_the_same_node():
+    nodes = cluster(node("w-1"))
+    assert match(nodes, [host("w-1"), host("copy", hostname="w-1")]) == ["w-1", None]
+
+
+def test_a_cluster_whose_nodes_cannot_be_listed_is_all_errors():
+    nothing = Problem(Reason.DENIED, 'the account may not list nodes in the API group "" cluster-wide')
+    found = Evidence(Target("prod", "kubernetes"), "", {"server": {"gitVersion": "v1.33.1"}, "objects:nodes": nothing,
+                     "objects:components": [], "apiserver_flags": nothing, "kubelet_configs": nothing})  # fmt: skip
+    by_key = judged(found)
+    assert by_key["k8s-kubelet-anonymous-auth"].status is Status.ERROR
+    assert by_key[ANONYMOUS].status is Status.ERROR
+    assert not [f for f in by_key.values() if f.status is Status.PASS]
+
+
+def test_no_evidence_at_all_passes_nothing():
+    found = judged(Evidence(Target("prod", "kubernetes"), "", {}))
+    assert not [f.control for f in found.values() if f.status is Status.PASS]
