@@ -14,6 +14,7 @@ from typing import Any
 from auditor.facts.components import CONTROL_PLANE, ApiServerFlags, KubeletConfigs
 from auditor.facts.host import NODE_FILES, Config, Files, Processes
 from auditor.facts.kubernetes import Objects, Server
+from auditor.facts.node import KubernetesVersion
 from auditor.model import Fact, Facts, Problem, Reason, problem_of
 
 #: The facts of a cluster that views of its nodes are made of.
@@ -33,6 +34,7 @@ class NodeView:
     processes: tuple[Mapping[str, Any], ...]
     kubelet: Mapping[str, Any] = field(default_factory=dict)
     addresses: frozenset[str] = frozenset()
+    versions: Mapping[str, str] = field(default_factory=dict)  # program -> its version of Kubernetes, as far as it is known
 
     def get(self, fact: Fact) -> Any | Problem:
         """Return the answer to ``fact``, or why the API has none."""
@@ -40,6 +42,9 @@ class NodeView:
             return list(self.processes)
         if isinstance(fact, Config):
             return [self._documents(p, fact) for p in self.processes if p["name"] == fact.process]
+        if isinstance(fact, KubernetesVersion):
+            named = [(p, self.versions.get(p["name"])) for p in self.processes]
+            return [{"pid": p["pid"], "name": p["name"], "version": version} for p, version in named if version]
         if isinstance(fact, Files):
             program = fact.process or fact.static_pod or fact.executable or NODE_FILES.get(fact.node, "")
             if program and not any(p["name"] == program and "elsewhere" not in p for p in self.processes):
@@ -69,15 +74,24 @@ def views(cluster: Facts, seen_elsewhere: Mapping[str, frozenset[str]]) -> list[
     pods: dict[str, list[Mapping[str, Any]]] = {}
     for pod in components if isinstance(components, list) else ():
         pods.setdefault(str(pod["node"]), []).append(pod)
+    servers = sum(pod["program"] == "kube-apiserver" for own in pods.values() for pod in own)
+    server = _version(cluster) if servers < 2 else ""  # of several, only one has said which it is
     found = [
-        _view(name, known.get(name, {}), pods.get(name, []), cluster, seen_elsewhere.get(name, frozenset()))
+        _view(name, known.get(name, {}), pods.get(name, []), cluster, seen_elsewhere.get(name, frozenset()), server)
         for name in sorted(known.keys() | pods.keys())
     ]
     nameless = _nameless(cluster, found, frozenset().union(*seen_elsewhere.values()), components, nodes)
-    return [*found, NodeView("", nameless)] if nameless else found
+    return [*found, NodeView("", nameless, versions={"kube-apiserver": _version(cluster)})] if nameless else found
 
 
-def _view(name: str, node: Mapping[str, Any], pods: list[Mapping[str, Any]], cluster: Facts, seen: frozenset[str]) -> NodeView:
+def _version(cluster: Facts) -> str:
+    server = cluster.get(Server())
+    return "" if isinstance(server, Problem) else str(server.get("gitVersion", ""))
+
+
+def _view(
+    name: str, node: Mapping[str, Any], pods: list[Mapping[str, Any]], cluster: Facts, seen: frozenset[str], server: str
+) -> NodeView:
     processes = [_of_pod(pod, index) for index, pod in enumerate(pods, 1)]
     config = _kubelet(cluster, name)
     if isinstance(config, Problem):
@@ -97,7 +111,9 @@ def _view(name: str, node: Mapping[str, Any], pods: list[Mapping[str, Any]], clu
                     why = f"the static pods can't be seen: {components.detail}"
                 processes.append(_entry(program, unseen=why))
     addresses = frozenset(str(a.get("address", "")) for a in node.get("status", {}).get("addresses", ()))
-    return NodeView(name, tuple(processes), {} if isinstance(config, Problem) else config, addresses)
+    kubelet = str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", ""))
+    return NodeView(name, tuple(processes), {} if isinstance(config, Problem) else config, addresses,
+                    {"kubelet": kubelet, "kube-apiserver": server})  # fmt: skip
 
 
 def _of_pod(pod: Mapping[str, Any], index: int) -> dict[str, Any]:
@@ -158,8 +174,7 @@ def _has(view: NodeView, program: str) -> bool:
 
 def managed_by(cluster: Facts) -> str:
     """Return the managed service that a cluster belongs to, empty when it's none that is known."""
-    server, nodes = cluster.get(Server()), cluster.get(Objects("nodes"))
-    version = "" if isinstance(server, Problem) else str(server.get("gitVersion", ""))
+    version, nodes = _version(cluster), cluster.get(Objects("nodes"))
     providers = [str(n.get("spec", {}).get("providerID", "")) for n in nodes] if isinstance(nodes, list) else []
     labels = [n.get("metadata", {}).get("labels", {}) for n in nodes] if isinstance(nodes, list) else []
     for mark, provider, service in _MANAGED:
