@@ -220,6 +220,36 @@ FLAGZ = {"anonymous-auth": "false", "authorization-mode": "[Node,RBAC]", "enable
          "request-timeout": "1m0s", "tls-min-version": ""}  # fmt: skip
 
 
+def k3s(name: str, *args: str) -> dict[str, Any]:
+    return {**node(name, control_plane=True), "nodeArgs": ["server", *args]}
+
+
+def test_what_k3s_was_given_decides_what_it_names_and_nothing_else():
+    given = (
+        "--kube-apiserver-arg",
+        "profiling=false",
+        "--kube-apiserver-arg=anonymous-auth=true",
+        "--kubelet-arg",
+        "read-only-port=10255",
+    )
+    found = judged(cluster(k3s("k3s-1", *given)))
+    assert found["k8s-apiserver-profiling"].status is Status.PASS
+    assert "annotation node-args" in found["k8s-apiserver-profiling"].observations[0].source
+    assert found[ANONYMOUS].status is Status.FAIL
+    assert found["k8s-kubelet-read-only-port"].status is Status.FAIL
+    for key in ("k8s-apiserver-audit-log-path", "k8s-apiserver-no-always-admit", "k8s-apiserver-token-auth-file",
+                "k8s-kubelet-anonymous-auth", "k8s-apiserver-encryption-configured", "k8s-scheduler-profiling"):  # fmt: skip
+        assert found[key].status is Status.ERROR, key
+    assert found["cluster-manifests-in-force"].status is Status.NOT_APPLICABLE
+
+
+def test_the_only_api_server_says_more_than_what_k3s_was_given():
+    found = judged(cluster(k3s("k3s-1"), flags=FLAGZ))
+    assert seen(found[ANONYMOUS]) == {"node/k3s-1/process/kube-apiserver": "pass"}
+    two = judged(cluster(k3s("k3s-1"), k3s("k3s-2"), flags=FLAGZ))
+    assert two[ANONYMOUS].status is Status.ERROR, "of two, only one has answered"
+
+
 def test_what_the_api_server_says_of_itself_stands_in_for_flags_that_nothing_else_shows():
     found = judged(cluster(node("k3s-1"), flags=FLAGZ))
     assert found[ANONYMOUS].status is Status.PASS

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from auditor.facts import flags
 from auditor.facts.components import CONTROL_PLANE, ApiServerFlags, KubeletConfigs
 from auditor.facts.host import NODE_FILES, Config, Files, Processes
 from auditor.facts.kubernetes import Objects, Server
@@ -24,6 +25,7 @@ _MANAGED = (("-eks-", "aws://", "EKS"), ("-gke.", "gce://", "GKE"), ("", "azure:
 _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 _NO_FILES = "files of a node can't be seen over the API: they take SSH to the node's host"
 _CONFIGZ = "configz"
+_ANSWERED = "/flagz of the API server that answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,19 @@ def views(cluster: Facts, seen_elsewhere: Mapping[str, frozenset[str]]) -> list[
         _view(name, known.get(name, {}), pods.get(name, []), cluster, seen_elsewhere.get(name, frozenset()), server)
         for name in sorted(known.keys() | pods.keys())
     ]
+    found = _told(found, flags_in_force(cluster))
     nameless = _nameless(cluster, found, frozenset().union(*seen_elsewhere.values()), components, nodes)
     return [*found, NodeView("", nameless, versions={"kube-apiserver": _version(cluster)})] if nameless else found
+
+
+def _told(found: list[NodeView], flags: list[str] | Problem) -> list[NodeView]:
+    """Put what the only API server says of itself in the place of what it was merely given."""
+    servers = [(v, p) for v in found for p in v.processes if p["name"] == "kube-apiserver"]
+    if isinstance(flags, Problem) or len(servers) != 1 or "partial" not in servers[0][1]:
+        return found
+    view, given = servers[0]
+    told = {**_entry("kube-apiserver", flags, origin=_ANSWERED), "pid": 1}
+    return [replace(v, processes=tuple(told if p is given else p for p in v.processes)) if v is view else v for v in found]
 
 
 def _version(cluster: Facts) -> str:
@@ -94,8 +107,15 @@ def _view(
 ) -> NodeView:
     processes = [_of_pod(pod, index) for index, pod in enumerate(pods, 1)]
     config = _kubelet(cluster, name)
+    given = _given_to_k3s(node, name)
+    processes += [
+        p
+        for p in given
+        if not any(p["name"] == q["name"] for q in processes) and (p["name"] != "kubelet" or isinstance(config, Problem))
+    ]
     if isinstance(config, Problem):
-        processes.append(_entry("kubelet", unseen=f"the kubelet of {name} was not asked: {config.detail}"))
+        if not any(p["name"] == "kubelet" for p in given):
+            processes.append(_entry("kubelet", unseen=f"the kubelet of {name} was not asked: {config.detail}"))
     else:
         more = "the API shows only those flags of a kubelet that its configuration knows too"
         processes.append(_entry("kubelet", [f"--config={_CONFIGZ}"], origin=f"configz of node/{name}", partial=more))
@@ -114,6 +134,21 @@ def _view(
     kubelet = str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", ""))
     return NodeView(name, tuple(processes), {} if isinstance(config, Problem) else config, addresses,
                     {"kubelet": kubelet, "kube-apiserver": server})  # fmt: skip
+
+
+def _given_to_k3s(node: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the programs that k3s or RKE2 runs on a node, with what its user told it to give them; its own flags aren't shown."""
+    words = node.get("nodeArgs", ())
+    if not words:
+        return []
+    server = words[0] == "server"
+    more = f"the node's annotation holds only what k3s or RKE2 on {name} was given, not the flags that it adds itself"
+    found = []
+    for program in (*(CONTROL_PLANE[:3] if server else ()), "kubelet", "kube-proxy"):
+        values = flags.occurrences(words, f"--{program}-arg", flags.GO)
+        args = [f"--{v.lstrip('-')}" for v in values] if not isinstance(values, Problem) else []
+        found.append(_entry(program, args, origin=f"annotation node-args of node/{name}", partial=more))
+    return found
 
 
 def _of_pod(pod: Mapping[str, Any], index: int) -> dict[str, Any]:
@@ -154,9 +189,9 @@ def _nameless(
         return tuple(_entry(p, elsewhere=why) for p in missing)
     processes = []
     for program in missing:
-        flags = flags_in_force(cluster) if program == "kube-apiserver" else None
-        if isinstance(flags, list):
-            processes.append({**_entry(program, flags, origin="/flagz of the API server that answered"), "pid": 1})
+        told = flags_in_force(cluster) if program == "kube-apiserver" else None
+        if isinstance(told, list):
+            processes.append({**_entry(program, told, origin=_ANSWERED), "pid": 1})
             continue
         if isinstance(components, Problem):
             why = f"the static pods can't be seen: {components.detail}"

@@ -125,7 +125,7 @@ def _node(node: Node, answers: list[str] | None) -> dict[str, Any]:
     programs = []
     for program in (*CONTROL_PLANE, "kube-proxy", "kubelet"):
         process = _one(host, program)
-        manifest = _args(api, program) if program != "kubelet" else None
+        manifest = _args([p for p in api if p["contained"]], program)  # a mirror pod's
         if process is None and manifest is None:
             continue
         started = process["started"] if process else 0
