@@ -7,16 +7,21 @@ import getpass
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from auditor import __version__, catalogue, engine, evidence, score
 from auditor.collect import Collector, now
+from auditor.editions import Edition
+from auditor.facts.kubernetes import Server
+from auditor.facts.node import KubernetesVersion
 from auditor.inventory import Inventory, target_of
-from auditor.model import AuditRun, Benchmark, BenchmarkInfo, Evidence, Finding, Problem, Reason, Target, TargetStatus
+from auditor.model import AuditRun, Benchmark, Evidence, Fact, Finding, Problem, Reason, Target, TargetResult, TargetStatus
 from auditor.progress import Progress
 from auditor.targets import result_of
+from auditor.versions import Choice, Running, because_of, choose, fits, running_of, some
 from auditor.yamlfile import InputError, Mistake, did_you_mean
 
 #: What is audited against when nothing is asked for.
@@ -31,22 +36,27 @@ class Selection:
     level: int = 2
     only: tuple[str, ...] = ()
 
-    def resolve(self, library: catalogue.Library) -> list[Benchmark]:
-        """Return the benchmarks with the selected controls; raises `InputError`."""
-        refs = self.benchmarks or DEFAULT_BENCHMARKS
+    def resolve(self, library: catalogue.Library) -> Benchmarks:
+        """Return the benchmarks with the selected controls; raises `InputError`.
+
+        Every version that may be chosen for a target is loaded, so that whatever is wrong with it is said before anything is done.
+        """
         because = "asked for" if self.benchmarks else "newest version known (default)"
-        loaded = [library.load(ref, because) for ref in dict.fromkeys(refs)]
-        known = {word for b in loaded for c in b.controls for word in (c.id, c.key)}
+        families = []
+        for ref in dict.fromkeys(self.benchmarks or DEFAULT_BENCHMARKS):
+            name, _, asked = ref.partition("@")
+            editions = library.editions(name)
+            refs = [f"{name}@{e.version}" for e in editions] if editions and not asked else [ref]
+            families.append(Family(name, editions, tuple(library.load(r, because) for r in refs), asked))
+        known = {word for f in families for b in f.benchmarks for c in b.controls for word in (c.id, c.key)}
         wrong = [Mistake("--only", 0, 0, f"there is no control {o!r}{_hint(o, known)}") for o in self.only if o not in known]
         if wrong:
             raise InputError(wrong)
-        selected = []
-        for benchmark in loaded:
-            kept = tuple(
-                c for c in benchmark.controls if c.level <= self.level and (not self.only or {c.id, c.key} & set(self.only))
-            )
-            selected.append(dataclasses.replace(benchmark, controls=kept))
-        return selected
+        return Benchmarks(tuple(dataclasses.replace(f, benchmarks=tuple(map(self._kept, f.benchmarks))) for f in families))
+
+    def _kept(self, benchmark: Benchmark) -> Benchmark:
+        kept = (c for c in benchmark.controls if c.level <= self.level and (not self.only or {c.id, c.key} & set(self.only)))
+        return dataclasses.replace(benchmark, controls=tuple(kept))
 
 
 def _hint(word: str, known: set[str]) -> str:
@@ -55,12 +65,56 @@ def _hint(word: str, known: set[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """A benchmark in every version that may judge. ``editions`` are empty where no version is for a version of Kubernetes."""
+
+    name: str
+    editions: tuple[Edition, ...]
+    benchmarks: tuple[Benchmark, ...]
+    asked: str = ""  # the version that was asked for, which then is the only one
+
+    def choose(self, running: Running | Problem | None) -> tuple[Benchmark, Choice]:
+        """Return the version that judges a target which runs this, and why."""
+        if not self.editions:
+            (only,) = self.benchmarks
+            return only, Choice(only.version, only.selected_because)
+        choice = fits(self.name, self.editions, self.asked, running) if self.asked else choose(self.name, self.editions, running)
+        return next(b for b in self.benchmarks if b.version == choice.version), choice
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmarks:
+    """The selected benchmarks, from which every target gets the versions that fit it."""
+
+    families: tuple[Family, ...]
+
+    def all(self) -> tuple[Benchmark, ...]:
+        """Return every version that may judge some target."""
+        return tuple(b for f in self.families for b in f.benchmarks)
+
+    def of(self, evidence: Evidence, cluster: Evidence | None = None) -> list[tuple[Benchmark, Choice]]:
+        """Return the benchmarks that judge this evidence, and why these versions.
+
+        ``cluster`` is the evidence of the cluster that a node belongs to: both are judged by the version of its API server.
+        """
+        running = running_of(evidence, cluster)
+        return [family.choose(running) for family in self.families]
+
+    def needs(self, target: Literal["host", "cluster"]) -> frozenset[Fact]:
+        """Return every fact that it takes to choose and to judge."""
+        versions: set[Fact] = (
+            {KubernetesVersion() if target == "host" else Server()} if any(f.editions for f in self.families) else set()
+        )
+        return engine.needs(self.all(), target) | versions
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What one audit does: the targets that are asked, those that a limit left out, and what they are judged by."""
 
     inventory: Inventory
     excluded: tuple[str, ...]
-    benchmarks: tuple[Benchmark, ...]
+    benchmarks: Benchmarks
     selection: dict[str, object]
 
     @property
@@ -70,7 +124,7 @@ class Plan:
 
     def collector(self, jobs: int) -> Collector:
         """Return what collects the facts that the benchmarks need."""
-        return Collector(self.inventory, engine.needs(self.benchmarks, "host"), engine.needs(self.benchmarks, "cluster"), jobs)
+        return Collector(self.inventory, self.benchmarks.needs("host"), self.benchmarks.needs("cluster"), jobs)
 
 
 def unfinished(inventory: Inventory, judge: Judge) -> list[Evidence]:
@@ -81,14 +135,19 @@ def unfinished(inventory: Inventory, judge: Judge) -> list[Evidence]:
 
 
 class Judge:
-    """Judges evidence as it comes in and makes the run of it."""
+    """Judges evidence as it comes in and makes the run of it.
 
-    def __init__(self, benchmarks: Sequence[Benchmark], selection: dict[str, object]) -> None:
+    A cluster and the hosts that it names as its nodes are judged by the same versions, whichever of them comes first.
+    """
+
+    def __init__(self, benchmarks: Benchmarks, selection: dict[str, object]) -> None:
         self._benchmarks = benchmarks
         self._selection = selection
         self._started = now()
         self._evidence: dict[str, Evidence] = {}
         self._findings: dict[str, list[Finding]] = {}
+        self._chosen: dict[str, list[tuple[Benchmark, Choice]]] = {}
+        self._clusters: dict[str, Evidence] = {}  # by the names of their nodes
 
     def has(self, name: str) -> bool:
         """Return whether a target has been judged."""
@@ -96,23 +155,56 @@ class Judge:
 
     def add(self, found: Evidence) -> list[Finding]:
         """Judge one target and return its findings; a target that was not audited has none."""
+        self._evidence[found.target.name] = found
+        for node in found.target.nodes:
+            self._clusters.setdefault(node, found)
+            if node in self._evidence:
+                self._judge(self._evidence[node])
+        return self._judge(found)
+
+    def _judge(self, found: Evidence) -> list[Finding]:
         name = found.target.name
-        findings = engine.judge(self._benchmarks, found) if found.status is TargetStatus.AUDITED else []
-        self._evidence[name] = found
-        self._findings[name] = findings
-        return findings
+        audited = found.status is TargetStatus.AUDITED
+        chosen = self._benchmarks.of(found, self._clusters.get(name)) if audited else []
+        if name not in self._findings or [b for b, _ in chosen] != [b for b, _ in self._chosen[name]]:
+            self._findings[name] = engine.judge([b for b, _ in chosen], found) if audited else []
+        self._chosen[name] = chosen
+        return self._findings[name]
 
     def run(self, order: Iterable[str], excluded: Iterable[str] = (), identity: str = "") -> AuditRun:
         """Return the finished run with its targets in ``order`` (names), the excluded ones last."""
         names = [n for n in order if n in self._evidence]
         findings = [f for n in names for f in self._findings[n]]
-        used = {(f.benchmark, f.version) for f in findings}
-        infos: list[BenchmarkInfo] = [catalogue.info(b) for b in self._benchmarks if (b.name, b.version) in used]
-        targets = [result_of(self._evidence[n]) for n in names]
+        infos = []
+        notices: dict[str, list[str]] = {}
+        for benchmark in self._benchmarks.all():
+            choices = {n: c for n in names if (c := self._choice(n, benchmark)) is not None}
+            if choices:
+                infos.append(dataclasses.replace(catalogue.info(benchmark), selected_because=because_of(choices)))
+            for name, choice in choices.items():
+                if choice.warning:
+                    notices.setdefault(choice.warning, []).append(name)
+        targets = [self._result(n) for n in names]
         targets += [result_of(left_out(n)) for n in excluded]
+        said = tuple(f"{some(named)}: {warning}" for warning, named in notices.items())
         return AuditRun(identity or new_id(), self._started, now(), __version__, operator(), tuple(targets), tuple(infos),
-                        tuple(findings),
-                        score.scores(findings), self._selection)  # fmt: skip
+                        tuple(findings), score.scores(findings), self._selection, said)  # fmt: skip
+
+    def _choice(self, name: str, benchmark: Benchmark) -> Choice | None:
+        """Return why a benchmark judged a target, None when it has no finding on it."""
+        for chosen, choice in self._chosen[name]:
+            if chosen is benchmark and any((f.benchmark, f.version) == (chosen.name, chosen.version) for f in self._findings[name]):
+                return choice
+        return None
+
+    def _result(self, name: str) -> TargetResult:
+        """Return a target with a line for each of its benchmarks whose version follows from its Kubernetes."""
+        result = result_of(self._evidence[name])
+        lines = {}
+        for benchmark, choice in self._chosen.get(name, ()):
+            if choice.because != benchmark.selected_because or choice.warning:
+                lines[benchmark.name] = f"{benchmark.version}: {because_of({name: choice})}"
+        return dataclasses.replace(result, facts={**result.facts, **lines}) if lines else result
 
 
 def new_id() -> str:

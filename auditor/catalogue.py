@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 import yaml
 
+from auditor.editions import Edition, KubernetesRange
+from auditor.facts.kube_version import require_minor
 from auditor.model import Benchmark, BenchmarkInfo, Check, Control, ControlInfo, Decided, Remediation, Severity
 from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
 
@@ -56,7 +58,11 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """A benchmark version's table of contents. ``controls_total``: how many controls the published document has."""
+    """A benchmark version's table of contents. ``controls_total``: how many controls the published document has.
+
+    ``kubernetes``: for which versions of Kubernetes it is published; of such benchmarks each target gets its own version.
+    ``preliminary``: why this table can't be relied on yet. ``earlier``: Kubernetes versions whose documents have no table here.
+    """
 
     benchmark: str
     version: str
@@ -64,6 +70,13 @@ class Contents:
     controls_total: int
     controls: tuple[Entry, ...]
     sections: dict[str, str] = field(default_factory=dict)
+    kubernetes: KubernetesRange | None = None
+    preliminary: str = ""
+    earlier: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for version in self.earlier:
+            require_minor(version)
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,19 @@ class Library:
         for name, version in sorted(self.contents, key=lambda nv: (nv[0], _version_key(nv[1]))):
             found.setdefault(name, []).append(version)
         return found
+
+    def editions(self, name: str) -> tuple[Edition, ...]:
+        """Return the versions of a benchmark that are published for versions of Kubernetes, oldest first; none for other ones."""
+        found = []
+        for version in self.names().get(name, ()):
+            file, node = self.contents[name, version]
+            decoder = Decoder(file)
+            parts = {key: child for key in ("kubernetes", "preliminary", "earlier") if (child := _child(node, key))}
+            if "kubernetes" in parts:
+                kinds = {"kubernetes": KubernetesRange, "preliminary": str, "earlier": dict[str, str]}
+                found.append({"version": version} | {key: decoder.decode(child, kinds[key]) for key, child in parts.items()})
+            decoder.finish()
+        return tuple(Edition(**keys) for keys in found)
 
     def load(self, ref: str, because: str = "") -> Benchmark:
         """Return the benchmark ``name`` (its latest version) or ``name@version``; raises `InputError`."""

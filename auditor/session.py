@@ -74,7 +74,7 @@ def plan(chosen: Inventory, library: Library, selection: Selection, options: dic
     kept, excluded = inventory.limit(chosen, options["limit"])
     if not kept.specs():
         raise click.UsageError("the inventory names no target")
-    return Plan(kept, excluded, tuple(selection.resolve(library)), selected(options))
+    return Plan(kept, excluded, selection.resolve(library), selected(options))
 
 
 def gather(plan: Plan, options: dict[str, Any], evidence_folder: Path) -> Judge:

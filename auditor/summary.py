@@ -75,6 +75,10 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
         console.print(_table(run))
         parts = "; ".join(f"{b.name} {b.version}: {len(b.controls)} of {b.controls_total} controls" for b in run.benchmarks)
         console.print(Text(f"{SCORE_FORMULA}; {COVERAGE_FORMULA}. Covered: {parts}.", style="dim"))
+    for notice in run.notices[:_SHOWN]:
+        console.print(Text(f"ATTENTION: {clean(notice, 1000)}", style="bold yellow"))
+    if len(run.notices) > _SHOWN:
+        console.print(f"and {len(run.notices) - _SHOWN} more such notices, in the report")
     for target in lost:
         console.print(Text(f"not audited: {clean(target.name, 80)}: {clean(target.error or '')}", style="yellow"))
     for line in gate_failures:
