@@ -84,7 +84,7 @@ def test_the_tailoring_file_is_one(tmp_path: Path) -> None:
     (block,) = re.findall(r"((?:^    .*\n)*^    tailoring: 1\n(?:^    .*\n)+)", README, re.MULTILINE)
     path = tmp_path / "tailoring.yaml"
     path.write_text(textwrap.dedent(block))
-    tailored = tailoring.load(path).apply(packaged(check_types()))
+    tailored = tailoring.load(packaged(check_types()), path).library
     for name, versions in tailored.names().items():
         for version in versions:
             assert tailored.load(f"{name}@{version}").controls

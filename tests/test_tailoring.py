@@ -26,7 +26,7 @@ def write(folder: Path, text: str) -> Path:
 def judged(path: Path | None):
     library = packaged(check_types())
     if path is not None:
-        library = tailoring.load(path).apply(library)
+        library = tailoring.load(library, path).library
     benchmark = library.load("cis-docker@1.6.0")
     findings = judge([benchmark], Evidence(Target("t", "ssh"), "", FACTS))
     return next(f for f in findings if f.control == "docker-container-capabilities")
