@@ -20,6 +20,7 @@ from auditor.facts.node import KubernetesVersion
 from auditor.inventory import Inventory, target_of
 from auditor.model import AuditRun, Benchmark, Evidence, Fact, Finding, Problem, Reason, Target, TargetResult, TargetStatus
 from auditor.progress import Progress
+from auditor.tailoring import NOTHING, Tailoring
 from auditor.targets import result_of
 from auditor.versions import Choice, Running, because_of, choose, fits, running_of, some
 from auditor.yamlfile import InputError, Mistake, did_you_mean
@@ -30,11 +31,12 @@ DEFAULT_BENCHMARKS = ("cis-docker", "cis-kubernetes")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of the benchmarks is judged: versions, the highest level, and single controls (number or key)."""
+    """What of the benchmarks is judged: versions, the highest level, and single controls (number or key); the site's tailoring."""
 
     benchmarks: tuple[str, ...] = ()
     level: int = 2
     only: tuple[str, ...] = ()
+    tailoring: Tailoring = NOTHING
 
     def resolve(self, library: catalogue.Library) -> Benchmarks:
         """Return the benchmarks with the selected controls; raises `InputError`.
@@ -43,7 +45,7 @@ class Selection:
         """
         because = "asked for" if self.benchmarks else "newest version known (default)"
         families = []
-        for ref in dict.fromkeys(self.benchmarks or DEFAULT_BENCHMARKS):
+        for ref in dict.fromkeys(self.benchmarks or (*DEFAULT_BENCHMARKS, *self.tailoring.own)):
             name, _, asked = ref.partition("@")
             editions = library.editions(name)
             refs = [f"{name}@{e.version}" for e in editions] if editions and not asked else [ref]
@@ -52,7 +54,8 @@ class Selection:
         wrong = [Mistake("--only", 0, 0, f"there is no control {o!r}{_hint(o, known)}") for o in self.only if o not in known]
         if wrong:
             raise InputError(wrong)
-        return Benchmarks(tuple(dataclasses.replace(f, benchmarks=tuple(map(self._kept, f.benchmarks))) for f in families))
+        kept = tuple(dataclasses.replace(f, benchmarks=tuple(map(self._kept, f.benchmarks))) for f in families)
+        return Benchmarks(kept, self.tailoring)
 
     def _kept(self, benchmark: Benchmark) -> Benchmark:
         kept = (c for c in benchmark.controls if c.level <= self.level and (not self.only or {c.id, c.key} & set(self.only)))
@@ -87,6 +90,7 @@ class Benchmarks:
     """The selected benchmarks, from which every target gets the versions that fit it."""
 
     families: tuple[Family, ...]
+    tailoring: Tailoring = NOTHING
 
     def all(self) -> tuple[Benchmark, ...]:
         """Return every version that may judge some target."""
@@ -105,7 +109,7 @@ class Benchmarks:
         versions: set[Fact] = (
             {KubernetesVersion() if target == "host" else Server()} if any(f.editions for f in self.families) else set()
         )
-        return engine.needs(self.all(), target) | versions
+        return engine.needs(self.tailoring.every(self.all()), target) | versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,9 @@ class Judge:
         audited = found.status is TargetStatus.AUDITED
         chosen = self._benchmarks.of(found, self._clusters.get(name)) if audited else []
         if name not in self._findings or [b for b, _ in chosen] != [b for b, _ in self._chosen[name]]:
-            self._findings[name] = engine.judge([b for b, _ in chosen], found) if audited else []
+            self._findings[name] = (
+                engine.judge(self._benchmarks.tailoring.benchmarks([b for b, _ in chosen], found.target), found) if audited else []
+            )
         self._chosen[name] = chosen
         return self._findings[name]
 
@@ -186,9 +192,10 @@ class Judge:
                     notices.setdefault(choice.warning, []).append(name)
         targets = [self._result(n) for n in names]
         targets += [result_of(left_out(n)) for n in excluded]
+        marked, registers = self._benchmarks.tailoring.applied(findings, targets, self._started)
         said = tuple(f"{some(named)}: {warning}" for warning, named in notices.items())
         return AuditRun(identity or new_id(), self._started, now(), __version__, operator(), tuple(targets), tuple(infos),
-                        tuple(findings), score.scores(findings), self._selection, said)  # fmt: skip
+                        marked, score.scores(marked), self._selection, said, registers)  # fmt: skip
 
     def _choice(self, name: str, benchmark: Benchmark) -> Choice | None:
         """Return why a benchmark judged a target, None when it has no finding on it."""

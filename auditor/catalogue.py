@@ -8,7 +8,7 @@ data only: a check is a mapping with one known check type, decoded into that typ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -79,6 +79,10 @@ class Contents:
             require_minor(version)
 
 
+def _everything(name: str, version: str, control: Control) -> bool:  # noqa: ARG001 - the signature of `Library.keeps`
+    return True
+
+
 @dataclass(frozen=True)
 class Library:
     """Every control definition and table of contents below some folders, parsed but not yet bound."""
@@ -88,6 +92,8 @@ class Library:
     contents: dict[tuple[str, str], tuple[str, yaml.Node]]
     digest: str
     tailored: Mapping[str, yaml.Node] = field(default_factory=dict)  # a control's key -> the user's own parameter values
+    own: Mapping[tuple[str, str], str] = field(default_factory=dict)  # the user's own benchmarks -> the digest of their files
+    keeps: Callable[[str, str, Control], bool] = _everything  # whether a control of a benchmark and version is judged at all
 
     def names(self) -> dict[str, list[str]]:
         """Return the benchmarks' names and versions, oldest first."""
@@ -126,9 +132,9 @@ class Library:
         controls, mistakes = self.bind(contents, file, node)
         if mistakes:
             raise InputError(mistakes)
-        return Benchmark(
-            name, version, contents.title, tuple(controls), contents.controls_total, self.digest, because, contents.sections
-        )
+        kept = tuple(c for c in controls if self.keeps(name, version, c))
+        digest = self.own.get((name, version), self.digest)
+        return Benchmark(name, version, contents.title, kept, contents.controls_total, digest, because, contents.sections)
 
     def bind(self, contents: Contents, file: str, node: yaml.Node) -> tuple[list[Control], list[Mistake]]:
         """Return the controls that a table of contents names, and what is wrong with them; ``node`` is the table's own node."""
@@ -146,15 +152,33 @@ class Library:
                 hint = did_you_mean(entry.control, self.definitions)
                 mistakes.append(Mistake(file, line, column, f"there is no control {entry.control!r}{hint}"))
                 continue
-            where, definition_node = self.definitions[entry.control]
-            overrides = (_child(entry_node, "parameters"), self.tailored.get(entry.control))
             try:
-                definition = decode_definition(where, definition_node, self.types, *(o for o in overrides if o is not None))
+                controls.append(self._bound(entry, entry_node))
             except InputError as error:
                 mistakes.extend(error.mistakes)
-                continue
-            controls.append(_control(definition, entry, entry.control in self.tailored))
         return controls, mistakes
+
+    def _bound(self, entry: Entry, node: yaml.Node, *more: yaml.Node) -> Control:
+        where, definition_node = self.definitions[entry.control]
+        overrides = (_child(node, "parameters"), self.tailored.get(entry.control), *more)
+        definition = decode_definition(where, definition_node, self.types, *(o for o in overrides if o is not None))
+        return _control(definition, entry, bool(more) or entry.control in self.tailored)
+
+    def variant(self, benchmark: Benchmark, values: Mapping[str, tuple[yaml.Node, ...]]) -> Benchmark:
+        """Return a benchmark of this library with more parameter values for some controls (by key); later ones replace earlier.
+
+        Raises `InputError`.
+        """
+        _, node = self.contents[benchmark.name, benchmark.version]
+        entries = _child(node, "controls")
+        assert isinstance(entries, yaml.SequenceNode)
+        changed: dict[str, Control] = {}
+        for entry_node in entries.value:
+            key = _child(entry_node, "control")
+            if key is not None and key.value in values:
+                entry = Decoder("").decode(entry_node, Entry)
+                changed[entry.id] = self._bound(entry, entry_node, *values[entry.control])
+        return replace(benchmark, controls=tuple(changed.get(c.id, c) for c in benchmark.controls))
 
 
 def _control(d: Definition, e: Entry, tailored: bool) -> Control:  # noqa: FBT001
@@ -220,11 +244,32 @@ def _json(value: Any) -> Any:
     return [_json(v) for v in value] if isinstance(value, tuple) else value
 
 
+def entries_of(contents: yaml.Node) -> dict[str, str]:
+    """Return a table of contents' controls, number -> key, as far as they can be read."""
+    found = {}
+    for node in getattr(_child(contents, "controls"), "value", ()):
+        number, key = _child(node, "id"), _child(node, "control")
+        if isinstance(number, yaml.ScalarNode) and isinstance(key, yaml.ScalarNode):
+            found[number.value] = key.value
+    return found
+
+
 def parse(files: list[tuple[str, str]], types: CheckTypes) -> Library:
     """Sort (file name, text) pairs into definitions and tables of contents; raises `InputError` with every mistake."""
+    library, mistakes = extended(Library(types, {}, {}, ""), files)
+    if mistakes:
+        raise InputError(mistakes)
+    return library
+
+
+def extended(base: Library, files: list[tuple[str, str]]) -> tuple[Library, list[Mistake]]:
+    """Return a library with (file name, text) pairs added, as far as they can be read, and what is wrong with them.
+
+    The digest is that of the added files.
+    """
     mistakes: list[Mistake] = []
-    definitions: dict[str, tuple[str, yaml.Node]] = {}
-    contents: dict[tuple[str, str], tuple[str, yaml.Node]] = {}
+    definitions: dict[str, tuple[str, yaml.Node]] = dict(base.definitions)
+    contents: dict[tuple[str, str], tuple[str, yaml.Node]] = dict(base.contents)
     digest = hashlib.sha256()
     for file, text in sorted(files):
         digest.update(f"{Path(file).name}\0{len(text.encode())}\0".encode() + text.encode())
@@ -258,9 +303,7 @@ def parse(files: list[tuple[str, str]], types: CheckTypes) -> Library:
                 contents[name, version] = (file, root)
         else:
             mistakes.append(Mistake(file, 1, 1, "must be a list of controls or a benchmark's table of contents"))
-    if mistakes:
-        raise InputError(mistakes)
-    return Library(types, definitions, contents, digest.hexdigest())
+    return replace(base, definitions=definitions, contents=contents, digest=digest.hexdigest()), mistakes
 
 
 def _packaged_files() -> list[tuple[str, str]]:

@@ -39,7 +39,13 @@ selecting = _options(
     ),
     click.option("--level", type=click.IntRange(1, 2), default=2, show_default=True, help="Judge controls up to this level."),
     click.option("--only", multiple=True, metavar="CONTROL", help="Judge only this control, by number or key (repeatable)."),
-    click.option("--tailoring", type=click.Path(dir_okay=False, path_type=Path), help="A file with the site's own policy inputs."),
+    click.option("--tailoring", type=click.Path(dir_okay=False, path_type=Path), help="A file with the site's own choices."),
+    click.option(
+        "--waivers",
+        multiple=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="A register of waivers and attestations (repeatable).",
+    ),
 )
 gating = _options(
     click.option("--fail-on", type=click.Choice(_SEVERITIES), help="Exit 1 on a failure of this severity or worse."),
@@ -218,6 +224,37 @@ def benchmarks_lint(files: tuple[Path, ...]) -> None:
     if mistakes:
         sys.exit(2)
     click.echo(f"{len(files)} file{'s' if len(files) != 1 else ''} without a mistake")
+
+
+@cli.group()
+def tailoring() -> None:
+    """Begin, check and show a tailoring file: what a site decides differently, its waivers and its attestations."""
+
+
+@tailoring.command("init")
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+def tailoring_init(file: Path | None) -> None:
+    """Write a tailoring file to start from, all commented out, with every parameter and its default [standard output]."""
+    from auditor.tailoringtext import template
+
+    session.write_new(file, template(session.packaged_library()))
+
+
+@tailoring.command("lint")
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+def tailoring_lint(files: tuple[Path, ...]) -> None:
+    """Check a tailoring file, registers of waivers, or both together; every mistake with its place."""
+    session.tailoring_of(files)
+    click.echo(f"{len(files)} file{'s' if len(files) != 1 else ''} without a mistake")
+
+
+@tailoring.command("show")
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+def tailoring_show(files: tuple[Path, ...]) -> None:
+    """Print what is in force and where it differs from the defaults."""
+    from auditor.tailoringtext import show
+
+    click.echo(show(session.tailoring_of(files)))
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from auditor.inventory import Inventory
     from auditor.model import AuditRun, Evidence
     from auditor.summary import Gates
+    from auditor.tailoring import Tailoring
 
 
 def packaged_library() -> Library:
@@ -28,17 +30,46 @@ def prepare(options: dict[str, Any]) -> tuple[Library, Selection, Gates]:
     from auditor.audit import Selection
     from auditor.model import Severity
     from auditor.summary import Gates
+    from auditor.tailoring import NOTHING, load
 
-    selection = Selection(options["benchmarks"], options["level"], options["only"])
     fail_on = Severity(options["fail_on"]) if options.get("fail_on") else None
     library = packaged_library()
-    if options["tailoring"] is not None:
-        from auditor import tailoring
-
-        tailored = tailoring.load(options["tailoring"])
-        library = tailored.apply(library)
-        options["tailored"] = {"file": tailored.name, "sha256": tailored.sha256}
+    site = NOTHING
+    if options["tailoring"] is not None or options["waivers"]:
+        site = load(library, options["tailoring"], options["waivers"])
+        library = site.library
+        options["tailored"] = list(site.files)
+    selection = Selection(options["benchmarks"], options["level"], options["only"], site)
     return library, selection, Gates(fail_on, options.get("min_score"), options.get("min_coverage"))
+
+
+def tailoring_of(files: Sequence[Path]) -> Tailoring:
+    """Return what files say together: one tailoring file at most, and registers of waivers. Raises `InputError`."""
+    from auditor.tailoring import is_register, load
+    from auditor.yamlfile import InputError, Mistake
+
+    tailorings = [f for f in files if not is_register(f)]
+    if len(tailorings) > 1:
+        raise InputError(
+            [Mistake(str(f), 0, 0, "is one tailoring file too many: only one can be in force") for f in tailorings[1:]]
+        )
+    registers = [f for f in files if f not in tailorings]
+    return load(packaged_library(), tailorings[0] if tailorings else None, registers)
+
+
+def write_new(file: Path | None, text: str) -> None:
+    """Write a file that isn't there yet, or to standard output. Raises `InputError`."""
+    from auditor.yamlfile import InputError, Mistake
+
+    if file is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise InputError([Mistake(str(file), 0, 0, f"can't be written: {error.strerror}")]) from None
+    click.echo(f"written: {file}")
 
 
 def selected(options: dict[str, Any]) -> dict[str, object]:
@@ -126,7 +157,8 @@ def demo_run(library: Library, selection: Selection) -> AuditRun:
     from auditor import evidence
     from auditor.audit import Judge
 
-    judge = Judge(selection.resolve(library), {"demo": True})
+    tailored = {"tailoring": list(selection.tailoring.files)} if selection.tailoring.files else {}
+    judge = Judge(selection.resolve(library), {"demo": True, **tailored})
     with as_file(files("auditor") / "demo") as folder:
         bundles = evidence.load_all(folder)
     for found in bundles:

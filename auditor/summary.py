@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor.model import SEVERITY_ORDER, AuditRun, Score, Severity, Status, TargetStatus
-from auditor.score import COVERAGE_FORMULA, SCORE_FORMULA, mean
+from auditor.model import SEVERITY_ORDER, AuditRun, Counts, Finding, Score, Severity, Status, TargetStatus
+from auditor.score import (
+    ADJUSTED_COVERAGE_FORMULA,
+    ADJUSTED_SCORE_FORMULA,
+    COVERAGE_FORMULA,
+    SCORE_FORMULA,
+    adjusted_coverage_of,
+    adjusted_score_of,
+    is_adjusted,
+    is_waived,
+    mean,
+    stands,
+)
 from auditor.terminal import clean
 
 #: Exit codes of the command line (a contract).
 EXIT_OK, EXIT_GATE, EXIT_USAGE, EXIT_TARGET = 0, 1, 2, 3
 
 _SHOWN = 20
+Figure = Callable[[Counts], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """Conditions that a run must meet; None is no condition. Percentages are held against every target's score."""
+    """Conditions that a run must meet; None is no condition. Percentages are held against every target's score.
+
+    Gates count what people decided: waived failures not, attested ones as attested. Without either that is the evidence alone.
+    """
 
     fail_on: Severity | None = None
     min_score: float | None = None
@@ -30,17 +45,22 @@ class Gates:
         lines = []
         if self.fail_on is not None:
             grave = SEVERITY_ORDER[: SEVERITY_ORDER.index(self.fail_on) + 1]
-            failed = sum(f.status is Status.FAIL and f.severity in grave for f in run.findings)
+            failed = sum(stands(f) and f.severity in grave for f in run.findings)
             if failed:
-                lines.append(f"--fail-on {self.fail_on}: {failed} failure{'s' if failed != 1 else ''} of that severity or worse")
-        lines += self._below("--min-score", self.min_score, "score", run.scores)
-        lines += self._below("--min-coverage", self.min_coverage, "coverage", run.scores)
+                waived = sum(is_waived(f) and f.severity in grave for f in run.findings)
+                more = f" ({waived} waived not counted)" if waived else ""
+                lines.append(
+                    f"--fail-on {self.fail_on}: {failed} failure{'s' if failed != 1 else ''} of that severity or worse{more}"
+                )
+        lines += self._below("--min-score", self.min_score, "score", adjusted_score_of, run.scores)
+        lines += self._below("--min-coverage", self.min_coverage, "coverage", adjusted_coverage_of, run.scores)
         return lines
 
-    def _below(self, option: str, bound: float | None, what: str, scores: Iterable[Score]) -> list[str]:
+    def _below(self, option: str, bound: float | None, what: str, figure: Figure, scores: Iterable[Score]) -> list[str]:
         if bound is None:
             return []
-        values = [(s, getattr(s, what)) for s in scores]
+        # Without waivers and attestations the score is taken as it was stored, which is the same figure.
+        values = [(s, figure(s.counts) if is_adjusted(s.counts) else getattr(s, what)) for s in scores]
         low = [(s, v) for s, v in values if v is not None and v < bound]
         lines = [f"{option} {bound:g}: {clean(s.target, 60)} has a {what} of {v:.1f} on {s.benchmark}" for s, v in low[:_SHOWN]]
         if len(low) > _SHOWN:
@@ -75,6 +95,9 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
         console.print(_table(run))
         parts = "; ".join(f"{b.name} {b.version}: {len(b.controls)} of {b.controls_total} controls" for b in run.benchmarks)
         console.print(Text(f"{SCORE_FORMULA}; {COVERAGE_FORMULA}. Covered: {parts}.", style="dim"))
+        if any(is_adjusted(s.counts) for s in run.scores):
+            console.print(Text(f"{ADJUSTED_SCORE_FORMULA}; {ADJUSTED_COVERAGE_FORMULA}.", style="dim"))
+    _registers(console, run)
     for notice in run.notices[:_SHOWN]:
         console.print(Text(f"ATTENTION: {clean(notice, 1000)}", style="bold yellow"))
     if len(run.notices) > _SHOWN:
@@ -87,6 +110,18 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
         console.print(Text(f"written: {path}"))
 
 
+def _registers(console: Any, run: AuditRun) -> None:
+    from rich.text import Text
+
+    from auditor.tailoringtext import register_lines
+
+    lines = list(register_lines(run))
+    for line in lines[: 2 * _SHOWN]:
+        console.print(Text(clean(line, 1000), style="yellow" if line.startswith(" ") else ""))
+    if len(lines) > 2 * _SHOWN:
+        console.print(f"  and {len(lines) - 2 * _SHOWN} more, in the reports' registers")
+
+
 def _dangers(console: Any, run: AuditRun) -> None:
     from rich.text import Text
 
@@ -97,11 +132,18 @@ def _dangers(console: Any, run: AuditRun) -> None:
     for finding in grave[:_SHOWN]:
         failed = [clean(o.subject, 60) for o in finding.observations if o.status is Status.FAIL]
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        console.print(
-            Text(f"  {finding.severity:8} {clean(finding.target, 40)}  {finding.id} {finding.title}: {', '.join(failed[:3])}{more}")
-        )
+        where = f"{finding.severity:8} {clean(finding.target, 40)}  {finding.id} {finding.title}"
+        console.print(Text(f"  {where}: {', '.join(failed[:3])}{more}{_mark(finding)}"))
     if len(grave) > _SHOWN:
         console.print(f"  and {len(grave) - _SHOWN} more, in the report")
+
+
+def _mark(finding: Finding) -> str:
+    """Say by what a failure is waived."""
+    if finding.waiver is None:
+        return ""
+    by = ", ".join(clean(w, 40) for w in finding.waiver.waivers[:3])
+    return f" [waived: {by}]" if finding.waiver.complete else f" [waived in part: {by}]"
 
 
 def _table(run: AuditRun) -> Any:
@@ -111,7 +153,8 @@ def _table(run: AuditRun) -> Any:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("target", "benchmark"):
         table.add_column(name, no_wrap=True)
-    for name in ("score %", "coverage %", "pass", "fail", "error", "manual", "n/a"):
+    adjusted = ("waived", "attested", "with them %") if any(is_adjusted(s.counts) for s in run.scores) else ()
+    for name in ("score %", "coverage %", "pass", "fail", "error", "manual", "n/a", *adjusted):
         table.add_column(name, justify="right")
     shown = (
         run.scores if len(run.scores) <= 2 * _SHOWN else sorted(run.scores, key=lambda s: (s.score is None, s.score))[: 2 * _SHOWN]
@@ -119,9 +162,11 @@ def _table(run: AuditRun) -> Any:
     for s in shown:
         counts = s.counts
         numbers = (counts.pass_, counts.fail, counts.error, counts.manual, counts.not_applicable)
+        decided = (str(counts.waived), str(counts.attested_pass + counts.attested_fail), percent(adjusted_score_of(counts)))
         table.add_row(
-            Text(clean(s.target, 40)), f"{s.benchmark} {s.version}", percent(s.score), percent(s.coverage), *map(str, numbers)
-        )
+            Text(clean(s.target, 40)), f"{s.benchmark} {s.version}", percent(s.score), percent(s.coverage), *map(str, numbers),
+            *(decided if adjusted else ()),
+        )  # fmt: skip
     if len(shown) < len(run.scores):
         table.add_row(f"(the {len(shown)} lowest of {len(run.scores)})", "")
     if len(run.scores) > 1:

@@ -130,6 +130,15 @@ def load(library: Library, tailoring: Path | None = None, registers: Iterable[Pa
     return loader.finish()
 
 
+def is_register(path: Path) -> bool:
+    """Return whether a file calls itself a register of waivers; one that can't be read does not. Raises nothing."""
+    try:
+        root = compose(read_text(path), str(path))
+    except InputError:
+        return False
+    return "register" in Decoder("").items(root)
+
+
 class _Loader:
     def __init__(self, library: Library) -> None:
         self.packaged = library

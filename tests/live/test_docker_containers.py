@@ -159,7 +159,7 @@ def findings(host: DockerHost, parameters: Mapping[str, Any] | None = None, fold
     if parameters is not None and folder is not None:
         path = folder / "tailoring.yaml"
         path.write_text(yaml.safe_dump({"tailoring": "1", "parameters": dict(parameters)}))
-        library = load(path).apply(library)
+        library = load(library, path).library
     benchmark = library.load("cis-docker")
     (evidence,) = collect(spec(host), facts=needs([benchmark], "host")).values()
     assert evidence.error is None, evidence.error

@@ -161,7 +161,7 @@ def test_with_a_policy(host: DockerHost, tmp_path_factory: pytest.TempPathFactor
         "docker-image-secrets": {"none_found": "pass", "allowed": ["DB_PASSWORD", "NPM_TOKEN", "/root/.ssh/id_rsa", "private key"]},
     }
     file.write_text(json.dumps({"tailoring": 1, "parameters": chosen}))
-    library = load(file).apply(packaged(check_types()))
+    library = load(packaged(check_types()), file).library
     benchmarks = [library.load("cis-docker")]
     (evidence,) = collect(spec(host), facts=needs(benchmarks, "host")).values()
     found = {finding.control: verdicts(finding) for finding in judge(benchmarks, evidence)}
