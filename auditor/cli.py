@@ -188,6 +188,28 @@ def history(store: str | None, count: int, target: str | None, benchmark: str | 
     show_history(session.open_store(store).history(count, target=target, benchmark=benchmark))
 
 
+@cli.command()
+@click.option("--ssh", is_flag=True, help="A sudoers file for hosts over SSH.")
+@click.option("--kubernetes", is_flag=True, help="A ClusterRole and its bindings for clusters.")
+@selecting
+@click.option("--subject", metavar="WHO", help="user:NAME, group:NAME or serviceaccount:NAMESPACE/NAME.")
+@click.option("--nodes-proxy", is_flag=True, help="Let kubelets be asked over the API: close to root on every node.")
+@click.option("--script", type=click.Path(dir_okay=False, path_type=Path), help="Write the script that root runs, for review.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write [standard output].")
+def privileges(**options: Any) -> None:
+    """Print the least rights that an account needs to audit the selected controls: a sudoers file or a ClusterRole."""
+    from auditor.privileges import write
+
+    if options["ssh"] == options["kubernetes"]:
+        raise click.UsageError("one of --ssh and --kubernetes")
+    if options["script"] and not options["ssh"]:
+        raise click.UsageError("--script goes with --ssh")
+    if options["nodes_proxy"] and not options["kubernetes"]:
+        raise click.UsageError("--nodes-proxy goes with --kubernetes")
+    library, selection, _ = session.prepare(options)
+    write(session.plan(session.inventory_of(None), library, selection, {**options, "limit": ()}), options)
+
+
 @cli.group()
 def benchmarks() -> None:
     """List, show and check benchmarks."""

@@ -19,6 +19,10 @@ from auditor.model import Evidence, Fact, Problem, Reason, TargetStatus
 from auditor.transports import local
 from auditor.transports.base import TargetError
 
+#: What is asked whatever the controls need: who answers.
+HOST_ALWAYS: frozenset[Fact] = frozenset({System(), Processes()})
+CLUSTER_ALWAYS: frozenset[Fact] = frozenset({Server(), Objects("nodes"), Objects("namespaces")})
+
 
 def now() -> str:
     """Return the time in UTC, ISO 8601 to the second."""
@@ -80,13 +84,12 @@ class Collector:
             return collect_engine(spec, frozenset(f.key for f in self.host_facts))
         from auditor.transports.kubernetes import collect_cluster
 
-        described = {Server().key, Objects("nodes").key, Objects("namespaces").key}
-        return collect_cluster(spec, frozenset(f.key for f in self.cluster_facts) | described)
+        return collect_cluster(spec, frozenset(f.key for f in self.cluster_facts | CLUSTER_ALWAYS))
 
     def _host(self, spec: HostSpec) -> dict[str, Any]:
         marker = secrets.token_hex(16)
         timeout = spec.ssh.timeout
-        script, ordered = compose(self.host_facts | {System(), Processes()}, marker, timeout)
+        script, ordered = compose(self.host_facts | HOST_ALWAYS, marker, timeout)
         command = bootstrap(spec.ssh.become, script)
         if spec.transport == "local":
             answer = local.run(command, script, timeout)

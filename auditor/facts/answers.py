@@ -17,10 +17,16 @@ from auditor.facts.images import ContentTrust, Images
 from auditor.facts.inside import ExecLog, Execs, Programs
 from auditor.facts.node import AddressFilter, Authorities, KubernetesVersion
 from auditor.facts.records import Answers, Record, first, missing, split, text, whole
+from auditor.facts.script import PINNED
 from auditor.facts.swarm import Swarm
 from auditor.model import Fact, Problem, Reason
 
 __all__ = ["facts_of", "split"]
+
+OTHER_SCRIPT = (
+    "its rule is for another selection of controls or another version of the auditor, so it did not run this script; "
+    "`auditor privileges --ssh` prints the rule for this one"
+)
 
 
 def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
@@ -70,7 +76,9 @@ def _system(answers: Answers) -> Any:
         return missing(answers)
     release = first(answers, "os-release")
     pretty = re.search(r'^PRETTY_NAME="?([^"\n]{1,200})"?$', text(release.body) if release else "", re.MULTILINE)
-    detail = " ".join(answers.preamble.split())[:300]
+    detail = " ".join(answers.preamble.split())
+    # sudo quotes what it does not allow, in whatever language, where a rule of ours is there but for another script.
+    detail = OTHER_SCRIPT if f"/bin/sh -c {PINNED}" in detail else detail[:300]
     return {"uid": whole(lines[0]), "user": lines[1], "hostname": lines[2], "kernel": lines[3], "become": lines[4],
             "become_detail": detail if lines[4] == "denied" else "", "os": pretty[1] if pretty else "unknown"}  # fmt: skip
 

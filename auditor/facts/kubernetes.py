@@ -236,3 +236,12 @@ WORKLOADS: dict[str, tuple[str, str]] = {
 
 #: What is kept of GET /version.
 SERVER_FIELDS = ("gitVersion", "major", "minor", "platform", "gitCommit", "buildDate")
+
+#: What is asked besides lists, by the fact's key: a path that is no resource, or one of every node.
+REQUESTS: dict[str, str] = {
+    Server().key: "/version",
+    components.ApiServerFlags().key: "/flagz",
+    components.KubeletConfigs().key: "/api/v1/nodes/NODE/proxy/configz",
+}
+#: Asked before the first addon kind.
+DISCOVERY = "/apis"

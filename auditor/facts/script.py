@@ -68,6 +68,8 @@ CONTENT_LIMIT = 1024 * 1024
 STREAM_LIMIT = 64 * 1024 * 1024
 #: Bytes of a script that root's shell takes from an account that may run only this one.
 SCRIPT_LIMIT = 1024 * 1024
+#: How the words begin that root's shell is told (see `pinned`).
+PINNED = "true && PATH="
 #: Seconds that one command on the host may take.
 COMMAND_SECONDS = 20
 
@@ -108,7 +110,7 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     lines = [f'set -- "${{1:-none}}" {q(marker)} {max(1, int(timeout * 4 / 5))}', "{ {", _DISTRUST, _KNOWN, _part("prelude")]
     lines += [f"programs={q('(^|/)(' + '|'.join(PROGRAMS) + ')')}", f"environment={q('^(' + '|'.join(ENVIRONMENT) + ')=')}"]
     lines += [f"known() {{ case $1 in {'|'.join(PROGRAMS)}) return 0 ;; esac; return 1; }}"]
-    lines.append(_part("processes"))
+    lines += [_part("processes"), _part("take")]
     if configs:
         lines.append(_part("config"))
         lines += [f"config {i} {' '.join(map(q, _config_words(f)))}" for i, f in configs]
@@ -226,7 +228,7 @@ def pinned(script_digest: str) -> str:
     therefore the first one is a builtin that does nothing. Commands are found on root's own paths alone.
     """
     return (
-        f"true && PATH={_ROOTS_PATH} && export PATH && read -r x x x m t && s=$(head -c {SCRIPT_LIMIT}) && "
+        f"{PINNED}{_ROOTS_PATH} && export PATH && read -r x x x m t && s=$(head -c {SCRIPT_LIMIT}) && "
         f'set -- $(printf %s "$s" | sha256sum) && test "$1" = {script_digest} && set -- sudo "$m" "$t" && eval "$s" || exit 3'
     )
 

@@ -4,8 +4,8 @@ content() {
   s=$(t stat -L -c '%Y %s %F' "$5"); code=$?
   printf '%s\n' "$s"
   case $s$veil in
-    *' regular '*veiled) c=$(t head -c "$limit" "$5"); code=$?; printf '%s\n' "$c" | veil ;;
-    *' regular '*) t head -c "$limit" "$5"; code=$? ;;
+    *' regular '*veiled) c=$(take "$2" "$5"); code=$?; printf '%s\n' "$c" | veil ;;
+    *' regular '*) take "$2" "$5"; code=$? ;;
   esac
   b rc $code
 }

@@ -23,7 +23,7 @@ swarm() { # PID
   folder=$(printf '%s\n' "$i" | sed -n 's/.*"DockerRootDir":"\([^"\\]*\)".*/\1/p')/swarm
   seen "$1" dockerd "$folder"
   for file in docker-state.json certificates/swarm-node.crt certificates/swarm-root-ca.crt; do
-    b w "${file##*/}" "$folder/$file"; t head -c "$limit" "$x/$file"; b rc $?
+    b w "${file##*/}" "$folder/$file"; take "$1" "$x/$file"; b rc $?
   done
   b w sockets; t ls -l "/proc/$1/fd/"; b rc $?
   b w bound
