@@ -9,10 +9,13 @@ from typing import Any
 
 from auditor.facts import flags
 from auditor.facts.host import CONFIG_FLAGS, CONTENT_PATHS, ENVIRONMENT, PROGRAMS, Config, Processes
+from auditor.facts.kube_version import require_minor
+from auditor.facts.node import KubernetesVersion
 from auditor.facts.redact import REDACTED
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
 from checks import base, running
 from checks.configured import Documents, Kind, documents, flag_value
+from checks.defaults import DefaultSince, describe, in_force
 from checks.expectation import Expect
 from checks.running import Instance
 
@@ -92,7 +95,9 @@ class Setting:
     list) in the ``drop_ins`` and the ``file``, else ``default`` (without it the setting is unset); ``default_without_file`` is
     the default when the program was given no ``file`` at all. With ``file_overrides`` a program that has a file looks at nothing
     else; with ``zero_is_unset`` 0 in a file means the default. ``type`` follows from the default when it isn't given; a ``map`` is
-    compared as a list of ``key=value``, a ``duration`` as whole seconds. ``ask`` says when a person decides.
+    compared as a list of ``key=value``, a ``duration`` as whole seconds. ``ask`` says when a person decides. ``defaults`` are those of
+    later versions of Kubernetes, oldest first, in the place of ``default``: where nothing sets the value, the program's own version
+    decides. Where that is known only by its kubelet's, a person decides, unless no default that may be in force is as expected.
 
     A file that is newer than the process proves nothing: what would pass is an error then ("restart pending").
     """
@@ -108,6 +113,7 @@ class Setting:
     default_without_file: Any = None
     file_overrides: bool = False
     zero_is_unset: bool = False
+    defaults: tuple[DefaultSince, ...] = ()
     ask: Ask | None = None
     expect: Expect
 
@@ -130,6 +136,11 @@ class Setting:
         for name, value in (("default", self.default), ("default_without_file", self.default_without_file)):
             if value is not None and _kind_of(value) != {"map": "list", "duration": "int"}.get(self.kind, self.kind):
                 raise ValueError(f"{name} is not of the type {self.kind}")
+        minors = [require_minor(d.since) for d in self.defaults]
+        if minors != sorted(set(minors)) or (minors and (self.default is None or self.default_without_file is not None)):
+            raise ValueError("defaults are in the order of their versions, after a default, and without default_without_file")
+        if any(_kind_of(d.value) != _kind_of(self.default) for d in self.defaults):
+            raise ValueError("defaults are not of the type of the default")
         operators, operand = _OPERATORS[self.kind]
         if self.expect.operator not in operators:
             raise ValueError(f"{self.expect.operator} can't be used with the type {self.kind}; use {', '.join(sorted(operators))}")
@@ -152,8 +163,8 @@ class Setting:
 
     def needs(self) -> frozenset[Fact]:
         """The running programs, and their files where there is a file to read."""
-        config = self.config
-        return frozenset({Processes(), config}) if config else frozenset({Processes()})
+        version = {KubernetesVersion()} if self.defaults else set()
+        return frozenset({Processes(), *version, *([config] if (config := self.config) else [])})
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every running instance; none is not applicable."""
@@ -167,6 +178,11 @@ class Setting:
         found = self.find(facts, instance)
         if isinstance(found, Problem):
             return base.error(instance.subject, found, expected=expected, source=f"{self._names()} of {instance}")
+        if self.defaults and not found.given:
+            dated = self._dated(facts, instance, found)
+            if isinstance(dated, Observation):
+                return dated
+            found = dated
         value = [f"{k}={base.show(v)}" for k, v in found.value.items()] if isinstance(found.value, dict) else found.value
         actual = base.show(value)
         if REDACTED in str(value) and self.expect.operator != "set":
@@ -182,6 +198,22 @@ class Setting:
                 return base.error(instance.subject, problem, expected=expected, source=found.source)
             actual = f"{actual} ({note})"
         return base.verdict(instance.subject, ok, expected=expected, actual=actual, source=found.source)
+
+    def _dated(self, facts: Facts, instance: Instance, found: Found) -> Found | Observation:
+        """Return the default of the program's own version, or what to say where that doesn't decide."""
+        expected = self.expect.describe()
+        said = f"unset: {describe(self.default, self.defaults)}"
+        answer = in_force(facts, instance, self.default, self.defaults)
+        if isinstance(answer, Problem):
+            problem = Problem(answer.reason, f"{said}, and which version it is: {answer.detail}")
+            return base.error(instance.subject, problem, expected=expected, source=found.source)
+        source = f"{answer.source}; {found.source}"
+        if answer.certain:
+            (value,) = answer.values
+            return dataclasses.replace(found, value=list(value) if isinstance(value, tuple) else value, source=source)
+        if any(self.expect.holds(v) for v in answer.values):
+            return base.manual(instance.subject, expected=expected, actual=f"{said}; its own version is not known", source=source)
+        return base.verdict(instance.subject, ok=False, expected=expected, actual=said, source=source)
 
     def _names(self) -> str:
         names = [self.flag, self.env, f"{self.key} in its configuration file" if self.file else ""]
@@ -303,13 +335,15 @@ def _kind_of(value: Any) -> Kind | None:
 class ProcessFlag:
     """A flag of a running program that has no other source must be as ``expect`` says; one observation a running instance.
 
-    ``type`` follows from ``default`` when it isn't given; without a default, a flag that isn't given is unset.
+    ``type`` follows from ``default`` when it isn't given; without a default, a flag that isn't given is unset. ``defaults`` are those
+    of later versions of Kubernetes, as in ``setting``.
     """
 
     process: str
     flag: str
     type: Kind | None = None
     default: Any = None
+    defaults: tuple[DefaultSince, ...] = ()
     ask: Ask | None = None
     expect: Expect
 
@@ -317,7 +351,8 @@ class ProcessFlag:
         self._setting()
 
     def _setting(self) -> Setting:
-        return Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, ask=self.ask, expect=self.expect)
+        return Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, defaults=self.defaults, ask=self.ask,
+                       expect=self.expect)  # fmt: skip
 
     def needs(self) -> frozenset[Fact]:
         """The running programs."""

@@ -12,6 +12,8 @@ from auditor.model import Problem, Reason
 
 #: ``Kubernetes v1.31.4``; k3s and RKE2 call themselves by the name they are run under: ``exe version v1.31.4+k3s1 (a562d090)``.
 _VERSION = re.compile(r"(?:Kubernetes|[a-z0-9]+ version) (v1\.[0-9]{1,3}\.[0-9]{1,4}[0-9A-Za-z.+-]{0,60})(?:\s|$)")
+#: The exit code that stands for a program that must not be run.
+_NOT_ASKED = 3
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 #: Certificates of one file that are looked at; a bundle with more is said to be truncated.
 _MOST = 500
@@ -66,6 +68,8 @@ def kubernetes_version(answers: Answers, processes: Any) -> Any:
         said = text(record.body).strip()
         version = _VERSION.match(said)
         problem = missing(answers) if record.code is None else failed(record, "--version")
+        if record.code == _NOT_ASKED:
+            problem = Problem(Reason.ABSENT, record.stderr)
         if problem is None and version is None:
             problem = Problem(
                 Reason.UNPARSABLE, f"--version says {' '.join(said.split())[:100]!r}, which names no Kubernetes version"
