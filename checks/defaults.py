@@ -54,9 +54,7 @@ def in_force(facts: Facts, instance: Instance, first: Any, later: Sequence[Defau
     minor = minor_of(kubelet)
     if instance.name == "kube-apiserver" and minor is not None:
         values = dict.fromkeys(_at(m, first, later) for m in range(minor, minor + SKEW + 1))
-        source = (
-            f"default of Kubernetes 1.{minor} to 1.{minor + SKEW} (the kubelet is {kubelet}, its API server at most {SKEW} newer)"
-        )
+        source = f"default of Kubernetes 1.{minor} to 1.{minor + SKEW} (the kubelet is {kubelet}; API servers are as new or newer)"
         return InForce(tuple(values), source, certain=False)
     refused = next((problem_of(a) for a in own if "problem" in a), None)
     if refused is not None and refused.reason is not Reason.ABSENT:

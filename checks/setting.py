@@ -95,9 +95,11 @@ class Setting:
     list) in the ``drop_ins`` and the ``file``, else ``default`` (without it the setting is unset); ``default_without_file`` is
     the default when the program was given no ``file`` at all. With ``file_overrides`` a program that has a file looks at nothing
     else; with ``zero_is_unset`` 0 in a file means the default. ``type`` follows from the default when it isn't given; a ``map`` is
-    compared as a list of ``key=value``, a ``duration`` as whole seconds. ``ask`` says when a person decides. ``defaults`` are those of
-    later versions of Kubernetes, oldest first, in the place of ``default``: where nothing sets the value, the program's own version
-    decides. Where that is known only by its kubelet's, a person decides, unless no default that may be in force is as expected.
+    compared as a list of ``key=value``, a ``duration`` as whole seconds. ``ask`` says when a person decides.
+
+    ``defaults`` are those of later versions of Kubernetes, oldest first, in the place of ``default``: where nothing sets the value,
+    the program's own version decides. Where only its kubelet's version is known, a person does, unless every default that may be
+    in force fails.
 
     A file that is newer than the process proves nothing: what would pass is an error then ("restart pending").
     """
@@ -335,8 +337,8 @@ def _kind_of(value: Any) -> Kind | None:
 class ProcessFlag:
     """A flag of a running program that has no other source must be as ``expect`` says; one observation a running instance.
 
-    ``type`` follows from ``default`` when it isn't given; without a default, a flag that isn't given is unset. ``defaults`` are those
-    of later versions of Kubernetes, as in ``setting``.
+    ``type`` follows from ``default`` when it isn't given; without a default, a flag that isn't given is unset. ``defaults`` are
+    those of later versions of Kubernetes, as in ``setting``.
     """
 
     process: str
@@ -351,8 +353,8 @@ class ProcessFlag:
         self._setting()
 
     def _setting(self) -> Setting:
-        return Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, defaults=self.defaults, ask=self.ask,
-                       expect=self.expect)  # fmt: skip
+        return Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, defaults=self.defaults,
+                       ask=self.ask, expect=self.expect)  # fmt: skip
 
     def needs(self) -> frozenset[Fact]:
         """The running programs."""
