@@ -9,7 +9,8 @@ from auditor.facts.kubernetes import KINDS, Objects
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Status
 from checks.base import error, manual, outcome, show
 from checks.namespace import NAMESPACES, exempted, read_namespaces
-from checks.pod_policies import API_SERVERS, POLICY_FACTS, PodPolicies, sees_new_pods, selects
+from checks.pod_policies import API_SERVERS, POLICY_FACTS, PodPolicies
+from checks.policy_rules import sees_new_pods, selects
 
 EXPECTED = "a check of images' provenance refuses pods, also when it can't be reached"
 PLUGIN, CONFIG_FILE = "ImagePolicyWebhook", "admission-control-config-file"
@@ -56,7 +57,7 @@ class ImageAdmission:
             verifying = [h for h in seeing if h.get("name") in self.verifiers]
             subject, source = f"namespace/{name}", "webhook configurations"
             sure = [h["name"] for h in verifying if _closed(h)]
-            others = [self._describe(h) for h in seeing] + [p for p in policies.of(labels) if not p.startswith("webhook ")]
+            others = [self._describe(h) for h in seeing] + [p for p in policies.of(name, labels) if not p.startswith("webhook ")]
             question = "; ".join(filter(None, (f"new pods are seen by {show(others)}" if others else "", plugin)))
             if sure:
                 observations.append(Observation(subject, Status.PASS, EXPECTED, f"verified by {show(sure)}", source))

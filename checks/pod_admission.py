@@ -9,6 +9,8 @@ from auditor.model import Fact, Facts, Observation, Outcome, Problem, Status
 from checks.base import error, outcome, show
 from checks.namespace import NAMESPACES, exempted, read_namespaces
 from checks.pod_policies import API_SERVERS, POLICY_FACTS, PodPolicies
+from checks.policy_rules import NODE
+from checks.rbac_rules import listed
 from checks.workload import ENFORCE, describe_level, enforced
 
 EXPECTED = "enforces baseline or restricted, or another policy refuses pods"
@@ -19,7 +21,8 @@ CONFIG_FILE = "admission-control-config-file"
 class PodAdmission:
     """Every namespace but the exempt ones enforces a Pod Security level above privileged by its label: pass.
 
-    Where it doesn't, a policy or webhook that sees its pods, or an API server whose configuration may set a default, leaves the
+    So does one whose policies surely refuse all that gives away the node: privileged containers, the node's namespaces and paths.
+    Where neither holds, a policy or webhook that sees its pods, or an API server whose configuration may set a default, leaves the
     namespace to a person; so does an API server that can't be seen. Where none of these can be, it fails.
     """
 
@@ -45,9 +48,12 @@ class PodAdmission:
             if name in self.exempt_namespaces:
                 observations.append(exempted(name, EXPECTED, describe_level(labels)))
                 continue
-            actual, others = describe_level(labels) + (f", but {off}" if off else ""), policies.of(labels)
+            actual, others = describe_level(labels) + (f", but {off}" if off else ""), policies.of(name, labels)
+            by = policies.refusing(name, labels, NODE)
             if enforced(labels) in ("baseline", "restricted") and not off:
                 status = Status.PASS
+            elif by:
+                status, actual = Status.PASS, f"{actual}; what gives away the node is refused by {listed(by)}"
             elif others:
                 status, actual = Status.MANUAL, f"{actual}; new pods are seen by {show(others)}: what do they refuse?"
             elif policies.errors or isinstance(servers, Problem):

@@ -1,20 +1,20 @@
 """What may keep pods out of a namespace besides Pod Security: policies and webhooks that see pods before they are made.
 
-What a policy's expression or a webhook really refuses can't be told from here. So these never make a control pass: they are named
-to the person who has to decide.
+What each engine's policies refuse stands in a module of its own. What a webhook that belongs to none of them refuses can't be told
+from here: it is named to the person who has to decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from auditor.facts.kubernetes import KINDS, Objects
-from auditor.model import Fact, Facts, Observation, Problem, Reason
-from checks.base import error
+from auditor.facts.kubernetes import Objects
+from auditor.model import Fact, Facts, Problem
+from checks import policy_cel, policy_gatekeeper, policy_kyverno, policy_scc
+from checks.policy_rules import Labels, Reading, Rule, sees_new_pods, selects
 
-_ADDONS = ("validatingadmissionpolicies", "validatingadmissionpolicybindings", "securitycontextconstraints")
-_KINDS = ("validatingwebhookconfigurations", *_ADDONS)
+HOOKS = "validatingwebhookconfigurations"
+_KINDS = (HOOKS, *policy_cel.KINDS, *policy_gatekeeper.KINDS, *policy_kyverno.KINDS, policy_scc.KIND)
 
 API_SERVERS = Objects("apiservers")
 
@@ -30,83 +30,29 @@ class PodPolicies:
     """
 
     def __init__(self, facts: Facts) -> None:
-        self.errors: list[Observation] = []
         self.switched_off = ""
         servers = facts.get(API_SERVERS)
         for server in [] if isinstance(servers, Problem) else servers:
             if "PodSecurity" in server.get("flags", {}).get("disable-admission-plugins", ()):
                 self.switched_off = f"the API server {server['metadata']['name']} has the plugin PodSecurity switched off"
-        read: dict[str, list[dict[str, Any]]] = {}
-        for kind in _KINDS:
-            answer = facts.get(Objects(kind))
-            if isinstance(answer, Problem):
-                if kind not in _ADDONS or answer.reason is not Reason.ABSENT:
-                    self.errors.append(error(f"cluster/{kind}", answer, source=f"GET {KINDS[kind].path}"))
-                answer = []
-            read[kind] = answer
-        self._selecting: list[tuple[str, list[Any]]] = []
-        self._bindings(read)
-        for configuration in read["validatingwebhookconfigurations"]:
-            self._selecting.extend(
-                (f"webhook {hook.get('name', '?')}", [hook.get("namespaceSelector")])
-                for hook in configuration.get("webhooks", ())
-                if sees_new_pods(hook.get("rules", ()))
-            )
-        if read["securitycontextconstraints"]:
-            self._selecting.append(("security context constraints (OpenShift)", []))
+        reading = Reading(facts)
+        self._hooks: list[dict[str, Any]] = [h for c in reading.objects(HOOKS) for h in c.get("webhooks", ())]
+        self._rules: list[Rule] = [
+            *policy_cel.rules(reading),
+            *policy_gatekeeper.rules(reading, self._hooks),
+            *policy_kyverno.rules(reading, self._hooks),
+            *policy_scc.rules(reading),
+        ]
+        self.errors = reading.errors
 
-    def _bindings(self, read: dict[str, list[dict[str, Any]]]) -> None:
-        policies = {p.get("metadata", {}).get("name"): p.get("spec", {}) for p in read["validatingadmissionpolicies"]}
-        for binding in read["validatingadmissionpolicybindings"]:
-            spec = binding.get("spec", {})
-            policy = policies.get(spec.get("policyName"))
-            if policy is None or "Deny" not in spec.get("validationActions", ()):
-                continue
-            own, narrowed = policy.get("matchConstraints", {}), spec.get("matchResources", {})
-            if sees_new_pods(own.get("resourceRules", ())) and (
-                not narrowed.get("resourceRules") or sees_new_pods(narrowed["resourceRules"])
-            ):
-                name = f"ValidatingAdmissionPolicy {spec['policyName']} (binding {binding.get('metadata', {}).get('name', '?')})"
-                self._selecting.append((name, [own.get("namespaceSelector"), narrowed.get("namespaceSelector")]))
+    def refusing(self, namespace: str, labels: Labels, wanted: frozenset[str]) -> list[str]:
+        """Return the policies that together surely refuse all of ``wanted`` in a namespace; none when anything may get past."""
+        sure = [r for r in self._rules if not r.doubt and r.refuses & wanted and r.selects(namespace, labels)]
+        covered = frozenset().union(*(r.refuses for r in sure))
+        return list(dict.fromkeys(map(str, sure))) if wanted <= covered else []
 
-    def of(self, labels: dict[str, str]) -> list[str]:
-        """Return in words what sees new pods of a namespace with these labels and may refuse them."""
-        return [name for name, selectors in self._selecting if all(selects(s, labels) for s in selectors)]
-
-
-def sees_new_pods(rules: Iterable[dict[str, Any]]) -> bool:
-    """Return whether admission rules cover the making of pods."""
-    return any(
-        {"*", ""} & set(rule.get("apiGroups", ()))
-        and {"*", "v1"} & set(rule.get("apiVersions", ("*",)))
-        and {"*", "CREATE"} & set(rule.get("operations", ()))
-        and {"*", "*/*", "pods"} & set(rule.get("resources", ()))
-        and rule.get("scope", "*") in ("*", "Namespaced")
-        for rule in rules
-    )
-
-
-def selects(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
-    """Return whether a label selector selects; none or an empty one selects everything.
-
-    Raises ValueError for an operator that nobody knows.
-    """
-    if not selector:
-        return True
-    return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items()) and all(
-        _holds(e, labels) for e in selector.get("matchExpressions", ())
-    )
-
-
-def _holds(expression: dict[str, Any], labels: dict[str, str]) -> bool:
-    key, values = expression.get("key", ""), expression.get("values", ())
-    match expression.get("operator"):
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-    raise ValueError(f"unknown operator {expression.get('operator')!r} in a label selector")
+    def of(self, namespace: str, labels: Labels, wanted: frozenset[str] = frozenset()) -> list[str]:
+        """Return in words what sees new pods of a namespace and may refuse them; with ``wanted`` not what refuses other things."""
+        rules = [r for r in self._rules if (not r.refuses or not wanted or r.refuses & wanted) and r.selects(namespace, labels)]
+        hooks = [h for h in self._hooks if sees_new_pods(h.get("rules", ())) and selects(h.get("namespaceSelector"), labels)]
+        return list(dict.fromkeys([*map(str, rules), *(f"webhook {h.get('name', '?')}" for h in hooks)]))

@@ -16,6 +16,8 @@ from checks.base import error, outcome, show
 from checks.namespace import NAMESPACES, exempted, read_namespaces
 from checks.pod_condition import Condition
 from checks.pod_policies import POLICY_FACTS, PodPolicies
+from checks.policy_rules import refusal
+from checks.rbac_rules import listed
 from checks.workloads import WORKLOAD_FACTS, Work, Workloads, exempt_workload, require_workload_patterns, workloads
 
 Level: TypeAlias = Literal["privileged", "baseline", "restricted"]
@@ -50,7 +52,8 @@ class Workload:
     """Pods are as all ``conditions`` say; pods that declare Windows are left out with ``windows_exempt``.
 
     With ``min_level``, for every namespace but the exempt ones: its Pod Security label enforces at least this level, of minor
-    version ``since`` or later, and no API server has the plugin switched off: pass. Not enforced and violated: fail. Not enforced
+    version ``since`` or later, and no API server has the plugin switched off, or policies of known engines surely refuse what the
+    conditions don't allow: pass, with what explains it. Not enforced and violated: fail. Not enforced
     and not violated: manual, since only the cluster's own default (which the API doesn't show) or another policy engine could keep
     violations out; those that see pods are named. Where such an engine sees pods, a template that no pod runs of is left to a
     person too. Without ``min_level`` only violations count. ``exempt_workloads`` are ``kind/namespace/name``, the name may end in
@@ -102,8 +105,15 @@ class Workload:
                 actual = f"exempt: the control lists this workload; {use.describe()}"
                 yield Observation(use.subject, Status.NOT_APPLICABLE, expected, actual, "exempt_workloads")
         uses = [u for u in uses if not exempt_workload(u.subject, self.exempt_workloads)]
-        blocked = self._blocked(labels) and not (admission and admission.switched_off)
-        others = admission.of(labels) if admission and labels is not None else []
+        by = []
+        if admission and labels is not None:
+            refused = frozenset(map(refusal, self.conditions))
+            level = self._blocked(labels) and not admission.switched_off
+            by = [] if level else admission.refusing(name, labels, refused)
+            others = [] if by else admission.of(name, labels, refused)
+            blocked = level or bool(by)
+        else:
+            blocked, others = False, []
         # A template proves use only where it is certain that it may become a pod.
         running_only = blocked or (labels is None and self.min_level is not None)
         used = [u for u in uses if u.pods or not running_only]
@@ -112,7 +122,7 @@ class Workload:
         if doubtful and not others and admission:
             yield from admission.errors
         off = admission.switched_off if admission else ""
-        yield self._admission(name, labels, used, others, off, blocked=blocked, incomplete=incomplete, doubtful=doubtful)
+        yield self._admission(name, labels, used, others, off, by, blocked=blocked, incomplete=incomplete, doubtful=doubtful)
         for use in used:
             late = "; runs although the namespace now blocks it" if blocked else ""
             maybe = doubtful or bool(not use.pods and others)
@@ -123,10 +133,12 @@ class Workload:
         return bool(self.min_level and level and LEVELS.index(level) >= LEVELS.index(self.min_level))
 
     def _admission(
-        self, name: str, labels: dict[str, str] | None, used: list[_Use], others: list[str], off: str,
+        self, name: str, labels: dict[str, str] | None, used: list[_Use], others: list[str], off: str, by: list[str],
         *, blocked: bool, incomplete: bool, doubtful: bool,
     ) -> Observation:  # fmt: skip
         subject, expected, source = f"namespace/{name}", f"Pod Security enforces at least {self.min_level}", f"label {ENFORCE}"
+        if by:
+            expected, source = f"{expected}, or a policy refuses violations", "policies"
         actual = describe_level(labels or {}) + (f", but {off}" if off else "")
         users = ", ".join(u.subject for u in used[:SHOWN]) + (f" and {len(used) - SHOWN} more" if len(used) > SHOWN else "")
         seen_by = f"; new pods are also seen by {show(others)}" if others else ""
@@ -141,7 +153,7 @@ class Workload:
         elif labels is None:
             status, actual = Status.ERROR, "its labels could not be read, or it was made while the cluster was read"
         elif blocked:
-            status = Status.PASS
+            status, actual = Status.PASS, f"{actual}; violations are refused by {listed(by)}" if by else actual
         elif used and doubtful:
             status, actual = (
                 Status.MANUAL if others else Status.ERROR,

@@ -16,7 +16,7 @@ from auditor.facts.kubernetes import KINDS
 from checks.expectation import Expect
 from checks.masters_group import carries
 from checks.pod_condition import Condition
-from checks.pod_policies import sees_new_pods, selects
+from checks.policy_rules import sees_new_pods, selects
 from checks.rbac_rules import accounts
 from checks.workload import Workload, enforced
 

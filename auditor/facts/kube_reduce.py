@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,6 +47,35 @@ def pod_of_its_owner(pod: dict[str, Any]) -> bytes | None:
         return None
     what = (metadata.get("namespace"), metadata["ownerReferences"], pod.get("status"), pod.get("spec"))
     return hashlib.blake2b(msgspec.json.encode(what), digest_size=16).digest()
+
+
+def constraint_template(template: dict[str, Any]) -> dict[str, Any]:
+    """Return ``{"metadata": {"name"}, "kind", "digest"}``: the kind of constraints made from it, and 128 bits over what it runs.
+
+    White space at the ends of lines doesn't count: it gets lost on the way through files and charts.
+    """
+    spec = template.get("spec", {})
+    text = json.dumps(_trimmed(spec.get("targets")), sort_keys=True, separators=(",", ":"))
+    kind = spec.get("crd", {}).get("spec", {}).get("names", {}).get("kind", "")
+    return {"metadata": template.get("metadata", {}), "kind": kind, "digest": hashlib.sha256(text.encode()).hexdigest()[:32]}
+
+
+def _trimmed(value: Any) -> Any:
+    if isinstance(value, str):
+        return "\n".join(line.rstrip() for line in value.rstrip().splitlines())
+    if isinstance(value, list):
+        return [_trimmed(v) for v in value]
+    return {k: _trimmed(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def kyverno_policy(policy: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a policy with those of its rules that validate, without their messages; None when there are none."""
+    spec = policy.get("spec", {})
+    rules = [r for r in spec.get("rules", ()) if r.get("validate")]
+    for rule in rules:
+        rule["validate"].pop("message", None)
+    spec["rules"] = rules
+    return policy if rules else None
 
 
 class Alike:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.facts import components
-from auditor.facts.kube_reduce import apiserver_flags, pod_of_its_owner, secret_names
+from auditor.facts.kube_reduce import apiserver_flags, constraint_template, kyverno_policy, pod_of_its_owner, secret_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Kind:
     fields: tuple[str, ...]
     addon: bool = False
     metadata_only: bool = False
+    served_with: str = ""  # the group and version that stand for an addon, where its own say nothing
     reduce: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
     alike: Callable[[dict[str, Any]], bytes | None] | None = None
 
@@ -64,6 +65,8 @@ class Kind:
     @property
     def group_version(self) -> str:
         """Group and version as discovery names them, for example ``apps/v1``."""
+        if self.served_with:
+            return self.served_with
         return "/".join(self.path.partition("/namespaces/")[0].split("/")[2 : 4 if self.group else 3])
 
     @property
@@ -133,6 +136,20 @@ _WEBHOOKS = (
     ),
 )
 
+#: Kinds of Gatekeeper's constraints about pods, as they are served.
+CONSTRAINTS = (
+    "k8spspprivilegedcontainer", "k8spsphostnamespace", "k8spsphostnetworkingports", "k8spsphostfilesystem", "k8spspvolumetypes",
+    "k8spspallowprivilegeescalationcontainer", "k8spspcapabilities", "k8spspprocmount", "k8spsphostprocess", "k8spspallowedusers",
+    "k8spspseccomp", "k8spspseccompv2",
+)  # fmt: skip
+_CONSTRAINT = ("metadata.name", "spec.enforcementAction", "spec.match", "spec.parameters", "status.byPod[].enforced")
+_KYVERNO = (
+    "metadata.name", "metadata.namespace", "spec.validationFailureAction", "spec.validationFailureActionOverrides",
+    "spec.failurePolicy", "spec.admission", "spec.applyRules", "spec.webhookConfiguration", "spec.rules[].name",
+    "spec.rules[].match", "spec.rules[].exclude", "spec.rules[].preconditions", "spec.rules[].celPreconditions[].name",
+    "spec.rules[].context[].name", "spec.rules[].validate",
+)  # fmt: skip
+
 KINDS: dict[str, Kind] = {
     "namespaces": Kind("/api/v1/namespaces", _META),
     "nodes": Kind(
@@ -177,31 +194,92 @@ KINDS: dict[str, Kind] = {
     # Programs of the control plane that run as static pods: what their manifests say.
     "components": Kind(
         "/api/v1/namespaces/kube-system/pods",
-        ("metadata.name", "metadata.namespace", *_OWNER, "spec.nodeName", "spec.containers[].name", "spec.containers[].command",
-         "spec.containers[].args", "spec.containers[].env", "spec.containers[].envFrom", "status.podIP", "status.hostIP",
-         "status.containerStatuses[].name", "status.containerStatuses[].state"),
+        (
+            "metadata.name",
+            "metadata.namespace",
+            *_OWNER,
+            "spec.nodeName",
+            "spec.containers[].name",
+            "spec.containers[].command",
+            "spec.containers[].args",
+            "spec.containers[].env",
+            "spec.containers[].envFrom",
+            "status.podIP",
+            "status.hostIP",
+            "status.containerStatuses[].name",
+            "status.containerStatuses[].state",
+        ),
         reduce=components.component,
     ),
     "validatingwebhookconfigurations": Kind("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", _WEBHOOKS),
     "mutatingwebhookconfigurations": Kind("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", _WEBHOOKS),
     "validatingadmissionpolicies": Kind(
         "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
-        (*_META, "spec.matchConstraints.resourceRules", "spec.matchConstraints.namespaceSelector"),
+        (
+            *_META,
+            "spec.failurePolicy",
+            "spec.paramKind",
+            "spec.matchConditions[].name",
+            "spec.matchConstraints",
+            "spec.variables",
+            "spec.validations[].expression",
+        ),
         addon=True,
     ),
     "validatingadmissionpolicybindings": Kind(
         "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
-        (
-            *_META,
-            "spec.policyName",
-            "spec.validationActions",
-            "spec.matchResources.resourceRules",
-            "spec.matchResources.namespaceSelector",
-        ),
+        (*_META, "spec.policyName", "spec.validationActions", "spec.paramRef", "spec.matchResources"),
         addon=True,
     ),
     "securitycontextconstraints": Kind(
-        "/apis/security.openshift.io/v1/securitycontextconstraints", _META, addon=True, metadata_only=True
+        "/apis/security.openshift.io/v1/securitycontextconstraints",
+        (
+            "metadata.name",
+            "allowPrivilegedContainer",
+            "allowHostPID",
+            "allowHostIPC",
+            "allowHostNetwork",
+            "allowHostPorts",
+            "allowHostDirVolumePlugin",
+            "allowPrivilegeEscalation",
+            "volumes",
+            "users",
+            "groups",
+        ),
+        addon=True,
+    ),
+    # Gatekeeper: of a template what it is for and a digest of what it runs.
+    "constrainttemplates": Kind(
+        "/apis/templates.gatekeeper.sh/v1/constrainttemplates",
+        ("metadata.name", "spec.crd.spec.names.kind", "spec.targets"),
+        addon=True,
+        reduce=constraint_template,
+    ),
+    "gatekeeperconfigs": Kind(
+        "/apis/config.gatekeeper.sh/v1alpha1/configs",
+        ("metadata.name", "spec.match[].excludedNamespaces", "spec.match[].processes"),
+        addon=True,
+    ),
+    **{kind: Kind(f"/apis/constraints.gatekeeper.sh/v1beta1/{kind}", _CONSTRAINT, addon=True) for kind in CONSTRAINTS},
+    # Kyverno.
+    "clusterpolicies": Kind("/apis/kyverno.io/v1/clusterpolicies", _KYVERNO, addon=True, reduce=kyverno_policy),
+    "kyvernopolicies": Kind("/apis/kyverno.io/v1/policies", _KYVERNO, addon=True, reduce=kyverno_policy),
+    **{
+        f"policyexceptions{suffix}": Kind(
+            f"/apis/kyverno.io/{version}/policyexceptions",
+            ("metadata.name", "metadata.namespace", "spec.exceptions[].policyName", "spec.exceptions[].ruleNames"),
+            addon=True,
+        )
+        for version, suffix in (("v2", ""), ("v2beta1", "-v2beta1"), ("v2alpha1", "-v2alpha1"))
+    },
+    "kyvernoconfigs": Kind(
+        "/api/v1/namespaces/kyverno/configmaps",
+        (
+            "metadata.name",
+            *(f"data.{f}" for f in ("resourceFilters", "excludeGroups", "excludeUsernames", "excludeRoles", "excludeClusterRoles")),
+        ),
+        addon=True,
+        served_with="kyverno.io/v1",
     ),
     "csidrivers": Kind("/apis/storage.k8s.io/v1/csidrivers", _META, metadata_only=True),
     "externalsecrets": Kind("/apis/external-secrets.io/v1/externalsecrets", _META, addon=True, metadata_only=True),
