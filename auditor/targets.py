@@ -8,6 +8,7 @@ from auditor.evidence import digest
 from auditor.facts.docker import Engine
 from auditor.facts.host import Processes, System
 from auditor.facts.kubernetes import Objects, Server
+from auditor.facts.platforms import built_in, platform_of
 from auditor.model import Evidence, Problem, TargetKind, TargetResult, TargetStatus
 
 #: Which running program gives a host which role.
@@ -34,9 +35,9 @@ def roles_of(evidence: Evidence) -> tuple[str, ...]:
     if isinstance(processes, Problem):
         return ("docker-engine",) if evidence.target.transport == "docker" else ()
     hosted = {"dockerd", "kubelet"}  # inside a container these are somebody's workload, not the host's own
-    return tuple(
-        sorted({ROLES[p["name"]] for p in processes if p["name"] in ROLES and not (p["contained"] and p["name"] in hosted)})
-    )
+    here = [p for p in processes if "elsewhere" not in p and not (p["contained"] and p["name"] in hosted)]
+    names = {name for p in here for name in (p["name"], *built_in(p))} - {p["name"] for p in processes if "elsewhere" in p}
+    return tuple(sorted({ROLES[name] for name in names if name in ROLES}))
 
 
 def result_of(evidence: Evidence) -> TargetResult:
@@ -64,6 +65,11 @@ def _lines(evidence: Evidence) -> dict[str, str]:
         lines["kernel"] = system["kernel"]
         lines["host name"] = system["hostname"]
         lines["account"] = _ACCOUNT[system["become"]].format(**system) if system["become"] in _ACCOUNT else system["user"]
+    processes: Any = evidence.get(Processes())
+    told = None if isinstance(processes, Problem) else platform_of(processes)
+    if told is not None:
+        data = next((p["data_dir"] for p in processes if p["name"] == told[0].program and p.get("data_dir")), "")
+        lines["platform"] = f"{told[0].name} ({told[1]}{f'; data in {data}' if data else ''})"
     versions = evidence.get(Engine("version"))
     if isinstance(versions, list):
         found = [str(v["data"].get("Version", "?")) for v in versions if v.get("data")]

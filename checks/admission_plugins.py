@@ -55,6 +55,9 @@ class AdmissionPlugin:
             if isinstance(value, Problem):
                 return base.error(instance.subject, value, expected=self._expected, source=f"{flag} of {instance}")
             listed[flag] = value
+        if instance.partial and self.plugin not in (name for names in listed.values() for name in names or ()):
+            problem = Problem(Reason.ABSENT, f"whether {self.plugin} runs is not known: {instance.partial}")
+            return base.error(instance.subject, problem, expected=self._expected, source=f"{_ENABLE} of {instance}")
         on, source = self._runs(listed, instance)
         actual = f"{self.plugin} {'runs' if on else 'does not run'}"
         return base.verdict(instance.subject, on is self.enabled, expected=self._expected, actual=actual, source=source)

@@ -76,7 +76,7 @@ def subject_of(file: Files) -> str:
 def needs(file: Files) -> frozenset[Fact]:
     """Return the question itself, and what tells whether the right files were found."""
     found: set[Fact] = {file}
-    if program_of(file):
+    if program_of(file) or file.unit:
         found.add(Processes())
     if file.setting or (file.process == "dockerd" and file.flag):
         found |= engines.DAEMON_FACTS

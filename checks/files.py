@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.facts import flags
+from auditor.facts import flags, platforms
 from auditor.facts.host import Files, Processes
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
-from checks import base, node_files
+from checks import base, node_files, running
 from checks.file_question import check_question, mistaken, named_anywhere, needs, owner_of, program_of, subject_of
 
 _ALL_BITS = 0o7777
@@ -19,9 +19,31 @@ def _evaluate(check: FileMode | FileOwner, facts: Facts) -> Outcome:
     answer = facts.get(check.file)
     if isinstance(answer, Problem):
         return Outcome((base.error(subject_of(check.file), answer, expected=check.expected, source="stat"),))
+    program, processes = program_of(check.file), _processes(facts)
+    absent = _not_of_this_host(check.file, processes)
+    if absent:
+        return Outcome((), absent)
     observations = [_observe(check, entry, facts) for entry in node_files.meant(check.file, facts, answer["files"])]
+    unseen = running.unseen(processes, program)
+    if unseen is not None:  # what was found in the usual places may not be what it uses
+        observations.append(base.error(running.subject_of(program), unseen, expected=check.expected, source="running processes"))
     observations += mistaken(check.file, facts, answer["searched"]) + node_files.mistaken(check.file, facts, answer)
     return Outcome(tuple(observations)) if observations else _nothing(check, facts, answer["searched"])
+
+
+def _processes(facts: Facts) -> list[dict[str, Any]]:
+    found = facts.get(Processes())
+    return [] if isinstance(found, Problem) else list(found)
+
+
+def _not_of_this_host(file: Files, processes: list[dict[str, Any]]) -> str:
+    """Return why there can't be such a file: of a program that is elsewhere, or a manifest of what starts from none."""
+    program = program_of(file)
+    same = [p for p in processes if p["name"] == program]
+    if same and all("elsewhere" in p for p in same):
+        return str(same[0]["elsewhere"])
+    built = any(program in platforms.built_in(p) for p in processes)
+    return platforms.without(processes, platforms.MANIFEST) if file.static_pod and built else ""
 
 
 def _observe(check: FileMode | FileOwner, entry: dict[str, Any], facts: Facts) -> Observation:
@@ -44,16 +66,17 @@ def _nothing(check: FileMode | FileOwner, facts: Facts, searched: list[str]) -> 
     file = check.file
     where = f" (looked for {base.show(searched)})" if searched else ""
     program = program_of(file)
-    if not program:
-        return Outcome((), f"there is no such file{where}")
     processes = facts.get(Processes())
+    if not program:
+        instead = "" if isinstance(processes, Problem) else platforms.without(processes, file.unit)
+        return Outcome((), f"{instead or 'there is no such file'}{where}")
     if isinstance(processes, Problem):
         return Outcome((base.error(f"process/{program}", processes, expected=check.expected, source="running processes"),))
-    running = [p for p in processes if p["name"] == program]
-    if not running:
-        return Outcome((), f"no {program} runs here{where}")
+    same = [p for p in processes if p["name"] == program]
+    if not same:
+        return Outcome((), f"{running.why_none(processes, program)}{where}")
     if file.static_pod:
-        return _no_manifest(check, running, where)
+        return _no_manifest(check, same, where)
     if file.node:
         return node_files.nothing(file, where, check.expected)
     if file.executable:
@@ -66,7 +89,7 @@ def _nothing(check: FileMode | FileOwner, facts: Facts, searched: list[str]) -> 
     if file.listener:
         problem = Problem(Reason.ABSENT, f"the socket of its containerd was not found{where}")
         return Outcome((base.error(f"daemon/{program}", problem, expected=check.expected, source="stat"),))
-    told = [True] if file.setting else [flags.text(p["args"], file.flag, flags.dialect_of(program)) for p in running]
+    told = [True] if file.setting else [flags.text(p["args"], file.flag, flags.dialect_of(program)) for p in same]
     if not file.match and any(told):
         problem = Problem(Reason.ABSENT, f"{program} was told to use a file that was not found{where}")
         return Outcome(
@@ -79,9 +102,9 @@ def _nothing(check: FileMode | FileOwner, facts: Facts, searched: list[str]) -> 
     return Outcome((), f"{program} uses no such file{where}" if where else f"{program} was given no {file.flag}")
 
 
-def _no_manifest(check: FileMode | FileOwner, running: list[dict[str, Any]], where: str) -> Outcome:
+def _no_manifest(check: FileMode | FileOwner, same: list[dict[str, Any]], where: str) -> Outcome:
     program = check.file.static_pod
-    if any(p["contained"] for p in running):
+    if any(p["contained"] for p in same):
         problem = Problem(Reason.ABSENT, f"{program} runs in a container but its manifest was not found{where}")
         return Outcome((base.error(f"process/{program}", problem, expected=check.expected, source="stat"),))
     return Outcome((), f"{program} does not run from a static pod here{where}")

@@ -34,7 +34,13 @@ class HostRuns:
         processes = facts.get(Processes())
         if isinstance(processes, Problem):
             return Outcome((base.error("host", processes, expected=expected, source="running processes"),))
-        here = sorted({p["name"] for p in processes if not p["contained"] and p["name"] in self.any_of + self.none_of})
+        here = sorted(
+            {
+                p["name"]
+                for p in processes
+                if not p["contained"] and "elsewhere" not in p and p["name"] in self.any_of + self.none_of
+            }
+        )
         ok = bool(here) == bool(self.any_of)
         actual = f"{base.show(here)} runs" if here else f"no {words} runs here"
         return Outcome((base.verdict("host", ok, expected=expected, actual=actual, source="running processes"),))

@@ -37,6 +37,7 @@ _NAMED: dict[str, tuple[Setting, ...]] = {
     "scheduler-kubeconfig": (*_kubeconfigs("kube-scheduler"), _configured("kube-scheduler")),
     "controller-manager-kubeconfig": _kubeconfigs("kube-controller-manager"),
     "kube-proxy-kubeconfig": (_configured("kube-proxy", "--kubeconfig"),),
+    "kubelet-kubeconfig": (_flag("kubelet", "--kubeconfig"),),
     "kubelet-client-ca": (
         Setting(process="kubelet", flag="--client-ca-file", key="authentication.x509.clientCAFile",
                 file=FileSource(from_flag="--config"), drop_ins=DropIns(from_flag="--config-dir"), type="text", expect=_ANY),
@@ -45,6 +46,7 @@ _NAMED: dict[str, tuple[Setting, ...]] = {
 #: Why there is no file to judge although the program runs.
 _WHY_NOT = {
     "kubelet-client-ca": "the kubelet is told of no CA for its clients",
+    "kubelet-kubeconfig": "the kubelet was given no --kubeconfig, so it runs by itself",
     "kube-proxy-kubeconfig": "kube-proxy takes its credentials from its pod and from no file of this host",
 }
 #: Without them these programs don't work: that none was found is a gap in the evidence.

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from auditor.facts.flags import Dialect, dialect_of
 from auditor.facts.host import Processes
+from auditor.facts.platforms import built_in, partial, without
 from auditor.model import Facts, Outcome, Problem, Reason
 from checks import base
 
 #: In a container these are somebody's workload (docker in docker, kind); the host's own are what an audit is about.
 _HOST_PROGRAMS = frozenset({"dockerd", "containerd", "kubelet"})
-_K3S_TOOLS = frozenset(
-    {"kubectl", "crictl", "ctr", "etcd-snapshot", "secrets-encrypt", "certificate", "token", "check-config", "completion"}
-)
-_IN_K3S = frozenset({"kubelet", "kube-proxy"})
-_IN_K3S_SERVER = frozenset({"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"})
-_IN_KUBELITE = frozenset({"kubelet", "kube-proxy", "kube-apiserver", "kube-controller-manager", "kube-scheduler"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,47 +54,48 @@ def subject_of(program: str) -> str:
 def instances(facts: Facts, program: str) -> list[Instance] | Outcome:
     """Return the instances to judge, or the outcome of a check when there are none.
 
-    That outcome is an error when it can't be known or when the program runs inside another one (k3s, kubelite), where its
-    settings can't be seen, or when an API only tells that there is one; otherwise the check doesn't apply.
+    That outcome is an error when it can't be known, or when a program is there whose arguments are not known (it is part of another
+    one, or only an API tells of it); otherwise the check doesn't apply.
     """
     processes = facts.get(Processes())
     if isinstance(processes, Problem):
         return Outcome((base.error(subject_of(program), processes, source="running processes"),))
-    same = [p for p in processes if p["name"] == program]
-    for process in same:
-        if "unseen" in process:
-            problem = Problem(Reason.ABSENT, process["unseen"])
-            return Outcome((base.error(subject_of(program), problem, source="Kubernetes API"),))
-        if "elsewhere" in process:
-            return Outcome((), process["elsewhere"])
+    problem = unseen(processes, program)
+    if problem is not None:
+        by_api = any(p["name"] == program and "unseen" in p and p["pid"] == 0 for p in processes)
+        source = "Kubernetes API" if by_api else "running processes"
+        return Outcome((base.error(subject_of(program), problem, source=source),))
+    same = [p for p in processes if p["name"] == program and "elsewhere" not in p]
     judged = [p for p in same if not (p["contained"] and program in _HOST_PROGRAMS)]
     if judged:
         return [_instance(p, alone=len(judged) == 1) for p in judged]
-    embedder = _embedder(processes, program)
-    if embedder is not None:
-        problem = Problem(Reason.ABSENT, f"it runs inside {embedder}, where its settings can't be seen from outside")
-        return Outcome((base.error(subject_of(program), problem, source="running processes"),))
     if same:
         pids = ", ".join(str(p["pid"]) for p in same)
         return Outcome((), f"no {program} of this host runs here; the ones in containers (pid {base.short(pids)}) are workloads")
-    return Outcome((), f"no {program} runs here")
+    return Outcome((), why_none(processes, program))
+
+
+def unseen(processes: Iterable[Mapping[str, Any]], program: str) -> Problem | None:
+    """Return why the arguments of a program that is there are not known; None when they are, or when it isn't there."""
+    processes = list(processes)
+    same = [p for p in processes if p["name"] == program]
+    found = next((p["unseen"] for p in same if "unseen" in p), None)
+    if found is None and not same:
+        within = next((p for p in processes if program in built_in(p)), None)
+        if within is not None:
+            found = f"it runs inside {within['name']} (pid {within['pid']}), and what it was told was not collected"
+    return Problem(Reason.ABSENT, found) if found is not None else None
+
+
+def why_none(processes: Iterable[Mapping[str, Any]], program: str) -> str:
+    """Return why a program doesn't run here: what its platform has instead, if that is known."""
+    processes = list(processes)
+    said = next((p["elsewhere"] for p in processes if p["name"] == program and "elsewhere" in p), "")
+    return said or without(processes, program) or f"no {program} runs here"
 
 
 def _instance(process: Mapping[str, Any], *, alone: bool) -> Instance:
     name, pid = process["name"], process["pid"]
     subject = subject_of(name) if alone else f"{subject_of(name)} pid {pid}"
     return Instance(name, pid, tuple(process["args"]), process["environ"], process["uid"], process["started"], process["exe"],
-                    process["contained"], subject, process.get("origin", ""), process.get("partial", ""))  # fmt: skip
-
-
-def _embedder(processes: list[Mapping[str, Any]], program: str) -> str | None:
-    """Return the running program that has this one built in, if any."""
-    for process in processes:
-        name, command = process["name"], "".join(process["args"][:1])
-        if process["contained"] or (name == "k3s" and command in _K3S_TOOLS):
-            continue
-        if name == "k3s" and (program in _IN_K3S or (program in _IN_K3S_SERVER and command != "agent")):
-            return f"k3s (pid {process['pid']})"
-        if name == "kubelite" and program in _IN_KUBELITE:
-            return f"kubelite (pid {process['pid']})"
-    return None
+                    process["contained"], subject, process.get("origin", ""), partial(process))  # fmt: skip

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from auditor.facts import engine_answers, host_answers, image_answers, inside_answers, node_answers, redact, system_answers
+from auditor.facts import (
+    embedded_answers,
+    engine_answers,
+    host_answers,
+    image_answers,
+    inside_answers,
+    node_answers,
+    redact,
+    system_answers,
+)
 from auditor.facts.docker import Engine
 from auditor.facts.host import AuditRules, Config, Files, Listeners, Processes, System
 from auditor.facts.images import ContentTrust, Images
@@ -27,6 +36,8 @@ OTHER_SCRIPT = (
     "its rule is for another selection of controls or another version of the auditor, so it did not run this script; "
     "`auditor privileges --ssh` prints the rule for this one"
 )
+
+_TITLED = ("k3s", "rke2")
 
 
 def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
@@ -101,6 +112,7 @@ def _processes(answers: Answers) -> Any:
         if argv is None or environ is None:
             break
         found.append(_process(record, argv, environ, started_at))
+    embedded_answers.add(answers, found)
     return sorted(found, key=lambda p: p["pid"])
 
 
@@ -108,6 +120,8 @@ def _process(record: Record, argv: Record, environ: Record, started_at: Any) -> 
     _, pid, uid, contained, namespace, name = record.words[:6]
     exe, _, stat = text(record.body).partition("\n")
     args = [text(a) for a in argv.body.removesuffix(b"\0").split(b"\0")]
+    if name in _TITLED and " " in args[0]:
+        args = args[0].split(" ")  # it wrote a title over its command line, so as to show no secrets
     variables = dict(line.partition("=")[::2] for line in text(environ.body).splitlines() if "=" in line)
     return {
         "pid": whole(pid), "name": name, "exe": exe.removesuffix(" (deleted)") or None, "args": redact.redact_args(args[1:]),

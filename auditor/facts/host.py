@@ -21,7 +21,7 @@ ENVIRONMENT = (
     "XDG_CONFIG_HOME",
     "ETCD_CERT_FILE", "ETCD_KEY_FILE", "ETCD_CLIENT_CERT_AUTH", "ETCD_AUTO_TLS", "ETCD_TRUSTED_CA_FILE", "ETCD_PEER_CERT_FILE",
     "ETCD_PEER_KEY_FILE", "ETCD_PEER_CLIENT_CERT_AUTH", "ETCD_PEER_AUTO_TLS", "ETCD_PEER_TRUSTED_CA_FILE", "ETCD_CONFIG_FILE",
-    "ETCD_DATA_DIR", "ETCD_LISTEN_CLIENT_URLS", "ETCD_LISTEN_PEER_URLS", "ETCD_INITIAL_CLUSTER",
+    "SNAP", "SNAP_COMMON", "SNAP_DATA", "ETCD_DATA_DIR", "ETCD_LISTEN_CLIENT_URLS", "ETCD_LISTEN_PEER_URLS", "ETCD_INITIAL_CLUSTER",
 )  # fmt: skip
 
 #: Flags that name a configuration file (or a folder of drop-ins) whose content may be read.
@@ -49,7 +49,8 @@ SETTING_FILES = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pe
 NODE_FILES = {
     "pki": "kube-apiserver", "pki-certificates": "kube-apiserver", "pki-keys": "kube-apiserver", "etcd-data": "etcd",
     "scheduler-kubeconfig": "kube-scheduler", "controller-manager-kubeconfig": "kube-controller-manager",
-    "kube-proxy-kubeconfig": "kube-proxy", "kubelet-client-ca": "kubelet", "cni": "",
+    "kube-proxy-kubeconfig": "kube-proxy", "kubelet-kubeconfig": "kubelet", "kubelet-client-ca": "kubelet", "cni": "",
+    "admin-kubeconfig": "",
 }  # fmt: skip
 
 #: Programs that containers are started with, found like a shell finds them. They run only while they work.
@@ -91,7 +92,9 @@ class Processes:
     Value: a list of ``{"pid": int, "name", "exe" (null when not readable), "args": [str] (argv without argv[0], secrets
     redacted), "uid": int, "started": int (UNIX time), "contained": bool (runs in a container), "environ": {name: value}
     (`ENVIRONMENT` only) or null (not readable)}``, and where the arguments were not read from a command line ``"origin": str``
-    (what they were read from) and, if there may be more of them than are listed, ``"partial": str`` (why).
+    (what they were read from) and, if there may be more of them than are listed, ``"partial": str`` (why). Seen through the
+    Kubernetes API (see `auditor.facts.nodeview`), a program may be there without its arguments (``"unseen": str``, why) or be
+    somebody else's business (``"elsewhere": str``, whose).
     """
 
     @property

@@ -13,7 +13,9 @@ from auditor.model import Problem, Reason
 
 TIMEOUT_CODES = (124, 137, 143)
 #: How many words a record of each kind has at least.
-_WORDS = {"p": 6, "a": 2, "e": 2, "c": 5, "engine": 2, "doc": 2, "list": 2, "u": 3, "s": 2, "n": 2, "w": 2, "v": 3, "rc": 2}
+_WORDS = {
+    "p": 6, "a": 2, "e": 2, "c": 5, "engine": 2, "doc": 2, "list": 2, "u": 3, "s": 2, "n": 2, "w": 2, "v": 3, "af": 4, "rc": 2,
+}  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ Records (a line ``MARKER word ...``, then bytes up to the next record; see `audi
 
     system | os-release | boot | proc-mount        about the host
     p PID UID CONTAINED NS | a PID | e PID           a program: exe, stat; its command line; its environment
+    data PID | said PID HOW | etcd PID PATH | sqlite PID | af PID NAME PATH   what runs inside others: data folder, log, files
     c INDEX PID FROM PATH                            a configuration file: a line of stat, then its content
     plan | stat                                      which files belong to which question; what stat says of them
     listen PID | groups | accounts                   sockets that an engine listens on; who is in the groups that own them
@@ -35,6 +36,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
+from auditor.facts import platforms
 from auditor.facts.docker import Engine
 from auditor.facts.host import (
     BINARIES,
@@ -110,14 +112,14 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     lines = [f'set -- "${{1:-none}}" {q(marker)} {max(1, int(timeout * 4 / 5))}', "{ {", _DISTRUST, _KNOWN, _part("prelude")]
     lines += [f"programs={q('(^|/)(' + '|'.join(PROGRAMS) + ')')}", f"environment={q('^(' + '|'.join(ENVIRONMENT) + ')=')}"]
     lines += [f"known() {{ case $1 in {'|'.join(PROGRAMS)}) return 0 ;; esac; return 1; }}"]
-    lines += [_part("processes"), _part("take")]
+    lines += [_part("processes"), _part("take"), _part("embedded")]
     if configs:
         lines.append(_part("config"))
         lines += [f"config {i} {' '.join(map(q, _config_words(f)))}" for i, f in configs]
     kinds = {type(f) for f in ordered}
     listening = bool(kinds & {Listeners, SocketGroups}) or any(f.listener == "dockerd" for _, f in files)
     if Authorities in kinds or any(f.node for _, f in files):
-        lines.append(_part("node_files"))
+        lines += [f"places={q(platforms.places())}", _part("node_files")]
     if files or listening:
         lines.append(_part("files"))
         lines.append(f"unit_folders={q(' '.join(_UNIT_FOLDERS))}")

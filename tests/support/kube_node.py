@@ -168,20 +168,29 @@ def files(components: Mapping[str, Sequence[str]]) -> list[Entry]:
 
 @dataclass
 class KubeNode(TestHost):
-    """A test host that looks like a kubeadm control plane; ``components`` maps each to its argv."""
+    """A test host that looks like a kubeadm control plane; ``components`` maps each to its argv, ``on_host`` are in no pod."""
 
     __test__ = False
 
     hostname: str = "cp-1"
     components: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(COMPONENTS))
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    on_host: Sequence[str] = ("kubelet",)
+
+    def furniture(self) -> list[Entry]:
+        """Return its files."""
+        return files(self.components)
+
+    def executable(self, component: str) -> str:
+        """Return where a component's program is."""
+        return EXECUTABLES.get(component, f"/usr/local/bin/{component}")
 
     def _furnish(self) -> None:
         super()._furnish()
         self.pids: dict[str, int] = {}
-        self.place(*files(self.components))
+        self.place(*self.furniture())
         for component in self.components:
-            self.place(Entry(executable(component), waiting_program(), 0o755))
+            self.place(Entry(self.executable(component), waiting_program(), 0o755))
             self.start_component(component)
 
     def start_component(self, component: str, argv: Sequence[str] | None = None) -> None:
@@ -190,19 +199,14 @@ class KubeNode(TestHost):
             self.kill(self.pids.pop(component))
         if argv is not None:
             self.components = {**self.components, component: argv}
-        contained = "" if component == "kubelet" else f"/kubepods/burstable/pod-{component}/{'c' * 64}"
+        contained = "" if component in self.on_host else f"/kubepods/burstable/pod-{component}/{'c' * 64}"
         self.pids[component] = self.spawn(
             self.components[component],
-            executable=executable(component),
+            executable=self.executable(component),
             env={**ENVIRONMENT, **self.environments.get(component, {})},
             container=contained,
             log=component,
         )
-
-
-def executable(component: str) -> str:
-    """Return where a component's program is."""
-    return EXECUTABLES.get(component, f"/usr/local/bin/{component}")
 
 
 def waiting_program(says: str = "Kubernetes v1.34.0") -> bytes:

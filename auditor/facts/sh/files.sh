@@ -43,13 +43,23 @@ static_pod() { # INDEX COMPONENT
   pids kubelet; all=$v; dirs=
   for pid in $all; do
     eval "args=\$args_$pid"
-    flag "$args" --pod-manifest-path --pod_manifest_path; d=$v
+    d=
     flag "$args" --config
-    if [ -z "$d" ] && [ -n "$v" ]; then
+    if [ -n "$v" ]; then
       seen "$pid" kubelet "$v"
       [ -r "$x" ] || closed "$1" "$v"  # it may name another folder than the usual one
       d=$(t sed -n 's/^[" \t]*staticPodPath"*[ ]*:[ ]*"*\([^",]*\)"*,*[ ]*$/\1/p' "$x" 2>/dev/null | head -n 1)
     fi
+    pflag "$args" --config-dir
+    if [ -n "$v" ]; then  # drop-ins override the file, and the flag both
+      told=$v; seen "$pid" kubelet "$v"
+      for file in "$x"/*.conf; do
+        [ -e "$file" ] || continue
+        [ -r "$file" ] || { closed "$1" "$told"; continue; }
+        values "$file" staticPodPath; d=${v:-$d}
+      done
+    fi
+    pflag "$args" --pod-manifest-path; d=${v:-$d}
     [ -n "$d" ] && dirs="$dirs$d$nl"
   done
   [ -n "$dirs" ] || dirs="/etc/kubernetes/manifests$nl"
@@ -58,6 +68,7 @@ static_pod() { # INDEX COMPONENT
     looked "$1" "$d"
     [ -d "$d" ] && { [ ! -r "$d" ] || [ ! -x "$d" ]; } && { closed "$1" "$d"; continue; }
     pattern="^[[:space:]\"]*(- )?\"?(name|component)\"?[[:space:]]*:[[:space:]]*\"?$2\"?,?[[:space:]]*\$"
+    pattern="$pattern|[{,][[:space:]]*\"(name|component)\"[[:space:]]*:[[:space:]]*\"$2\"[[:space:]]*[,}]"  # all in one line
     # Not within the here-document: busybox's timeout would keep that open for a second.
     for file in "$d"/*; do case $file in *"$nl"*) closed "$1" "$d" ;; esac; done
     listed=$(set --; for file in "$d"/*; do [ ! -f "$file" ] || set -- "$@" "$file"; done; [ $# -eq 0 ] || t grep -lE "$pattern" "$@")

@@ -1,13 +1,3 @@
-# pflag ARGS --SOME-NAME: v = value of its last occurrence, spelled with dashes or underscores
-pflag() {
-  r=${2#--} u=--
-  while :; do case $r in *-*) u=$u${r%%-*}_ r=${r#*-} ;; *) u=$u$r; break ;; esac; done
-  flag "$1" "$2" "$u"
-}
-# values FILE KEY: v = what stands behind that key anywhere in a YAML, JSON or TOML file, a line each
-values() {
-  v=$(t head -c "$limit" "$1" | tr ',{}' '\n\n\n' | sed -n "s/^[[:space:]-]*[\"']\{0,1\}$2[\"']\{0,1\}[[:space:]]*[:=][[:space:]]*[\"']\{0,1\}\([^\"'#]*[^\"'#[:space:]]\).*/\1/p")
-}
 # hidden PID: whether the files that it sees can't be seen from here
 hidden() { eval "c=\${contained_$1:-no}"; [ "$c" = yes ] && ! readlink "/proc/$1/ns/mnt" >/dev/null 2>&1; }
 once=$nl
@@ -40,6 +30,7 @@ by_key() {
   for pid in $all; do
     eval "args=\$args_$pid"
     for f in "$@"; do pflag "$args" "$f"; named "$i" "$pid" "$program" "$v"; done
+    [ -n "$key" ] || continue
     pflag "$args" --config
     [ -z "$v" ] || told_in "$i" "$pid" "$program" "$v" "$key"
     [ "$program" = kubelet ] || continue
@@ -100,7 +91,7 @@ within() {
 }
 pki() { # INDEX PATTERN
   i=$1 pattern=$2
-  pids kube-apiserver; all=$v
+  pids kube-apiserver; all=$v folders=
   for pid in $all; do
     if hidden "$pid"; then closed "$i" "/proc/$pid/root"; continue; fi
     eval "args=\$args_$pid"; folders=$nl
@@ -122,14 +113,47 @@ pki() { # INDEX PATTERN
       [ -z "$listed" ] || add "$i" "$shown" "$listed"
     done
   done
-  for f in k3s rke2; do  # more of them lie there than the API server's flags, or its container, tell of
-    pids $f; [ -z "$v" ] || below "$i" /var/lib/rancher/$f/server/tls /var/lib/rancher/$f/server/tls "$pattern"
+  known_places pki  # more of them lie there than the API server's flags, or its container, tell of
+  more=$v
+  while [ -n "$more" ]; do
+    folder=${more%%"$nl"*} more=${more#*"$nl"}
+    case $folder in
+      /*) within "$folder" || [ ! -d "$folder" ] || below "$i" "$folder" "$folder" "$pattern" ;;
+      *) closed "$i" "$folder" ;;
+    esac
   done
 }
+# known_places KIND: v = where the platforms that run here, or no one in particular, keep such files, a line each
+known_places() {
+  w=$1 lines=
+  while read -r kind program path; do
+    [ "$kind" = "$w" ] || continue
+    [ "$program" = - ] || { pids "$program"; [ -n "$v" ] || continue; }
+    eval "d=\${data_$program:-}"
+    case $path in @*) path=${d:-(data folder of $program)}${path#@} ;; esac
+    lines=$lines$path$nl
+  done <<EOF
+$places$more_places
+EOF
+  v=$lines
+}
+# placed INDEX KIND
+placed() {
+  known_places "$2"
+  while IFS= read -r file; do
+    case $file in /*) looked "$1" "$file"; add "$1" "$file" "$file" ;; ?*) closed "$1" "$file" ;; esac
+  done <<EOF
+$v
+EOF
+}
+# told_or_placed INDEX KIND PROCESS KEY FLAG...: what the program was told counts; where nothing of it is known, its usual place
+told_or_placed() {
+  i=$1 kind=$2; shift 2
+  pids "$1"
+  if [ -n "$v" ]; then by_key "$i" "$@"; else placed "$i" "$kind"; fi
+}
 cni() { # INDEX
-  dirs="/etc/cni/net.d$nl/var/lib/cni/networks$nl/etc/kubernetes/cni/net.d$nl/run/multus/cni/net.d$nl"
-  dirs="$dirs/var/lib/rancher/k3s/agent/etc/cni/net.d$nl/var/lib/rancher/rke2/agent/etc/cni/net.d$nl"
-  dirs="$dirs/var/snap/microk8s/current/args/cni-network$nl"
+  known_places cni; dirs=$v
   pids containerd; all=$v
   for pid in $all; do
     eval "args=\$args_$pid"
@@ -140,7 +164,7 @@ cni() { # INDEX
   done
   while [ -n "$dirs" ]; do
     d=${dirs%%"$nl"*} dirs=${dirs#*"$nl"}
-    [ -n "$d" ] || continue
+    case $d in '') continue ;; '('*) closed "$1" "$d"; continue ;; esac
     looked "$1" "$d"
     [ -d "$d" ] || { add "$1" "$d" "$d"; continue; }
     listed=$(t find -L "$d/" -maxdepth 3 -type f ! -name '*lock') || closed "$1" "$d"
@@ -156,11 +180,15 @@ node_file() { # INDEX KIND
     pki-certificates) pki "$1" '-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----' ;;
     pki-keys) pki "$1" '-----BEGIN ([A-Z]+ )*PRIVATE KEY-----' ;;
     etcd-data) etcd_data "$1" ;;
-    scheduler-kubeconfig) by_key "$1" kube-scheduler kubeconfig --kubeconfig --authentication-kubeconfig --authorization-kubeconfig ;;
+    admin-kubeconfig) placed "$1" "$2" ;;
+    scheduler-kubeconfig)
+      told_or_placed "$1" "$2" kube-scheduler kubeconfig --kubeconfig --authentication-kubeconfig --authorization-kubeconfig ;;
     controller-manager-kubeconfig)
-      by_key "$1" kube-controller-manager kubeconfig --kubeconfig --authentication-kubeconfig --authorization-kubeconfig ;;
-    kube-proxy-kubeconfig) by_key "$1" kube-proxy kubeconfig --kubeconfig ;;
-    kubelet-client-ca) by_key "$1" kubelet clientCAFile --client-ca-file ;;
+      told_or_placed "$1" "$2" kube-controller-manager kubeconfig --kubeconfig --authentication-kubeconfig \
+        --authorization-kubeconfig ;;
+    kube-proxy-kubeconfig) told_or_placed "$1" "$2" kube-proxy kubeconfig --kubeconfig ;;
+    kubelet-kubeconfig) told_or_placed "$1" "$2" kubelet '' --kubeconfig ;;
+    kubelet-client-ca) told_or_placed "$1" "$2" kubelet clientCAFile --client-ca-file ;;
     cni) cni "$1" ;;
   esac
 }

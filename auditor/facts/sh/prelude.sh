@@ -20,6 +20,16 @@ flag() {
 $1
 EOF
 }
+# pflag ARGS --SOME-NAME: v = value of its last occurrence, spelled with dashes or underscores
+pflag() {
+  r=${2#--} u=--
+  while :; do case $r in *-*) u=$u${r%%-*}_ r=${r#*-} ;; *) u=$u$r; break ;; esac; done
+  flag "$1" "$2" "$u"
+}
+# values FILE KEY: v = what stands behind that key anywhere in a YAML, JSON or TOML file, a line each
+values() {
+  v=$(t head -c "$limit" "$1" | tr ',{}' '\n\n\n' | sed -n "s/^[[:space:]-]*[\"']\{0,1\}$2[\"']\{0,1\}[[:space:]]*[:=][[:space:]]*[\"']\{0,1\}\([^\"'#]*[^\"'#[:space:]]\).*/\1/p")
+}
 # seen PID NAME PATH: x = the path as that process sees it
 seen() {
   eval "r=\${root_$1:-}"

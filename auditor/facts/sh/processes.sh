@@ -28,10 +28,13 @@ for file in $(grep -lsE "$programs" /proc/[0-9]*/cmdline); do
   eval "args_$pid=\$args uid_$pid=\$uid contained_$pid=\$contained"
 done
 b scanned
-# pids NAME: v = the processes of that name
+# pids NAME: v = the processes of that name; of one inside another, args_PID are its own from now on
 pids() {
   v=
-  while read -r p n; do [ "$n" = "$1" ] && v="$v $p"; done <<EOF
+  while read -r p n nested; do
+    [ "$n" = "$1" ] || continue
+    v="$v $p"; [ -z "$nested" ] || eval "args_$p=\$args_${p}_$nested"
+  done <<EOF
 $found
 EOF
 }
