@@ -95,7 +95,17 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
         console.print(_table(run))
         parts = "; ".join(f"{b.name} {b.version}: {len(b.controls)} of {b.controls_total} controls" for b in run.benchmarks)
         console.print(Text(f"{SCORE_FORMULA}; {COVERAGE_FORMULA}. Covered: {parts}.", style="dim"))
-        if any(is_adjusted(s.counts) for s in run.scores):
+        decided = [s for s in run.scores if is_adjusted(s.counts)]
+        for s in decided[:_SHOWN]:
+            c = s.counts
+            marks = f"{c.waived} waived, {c.attested_pass} attested pass, {c.attested_fail} attested fail"
+            figures = f"{percent(adjusted_score_of(c))} % score, {percent(adjusted_coverage_of(c))} % coverage"
+            console.print(
+                f"{clean(s.target, 40)} {s.benchmark} {s.version} with waivers and attestations: {figures} ({marks})", markup=False
+            )
+        if len(decided) > _SHOWN:
+            console.print(f"and {len(decided) - _SHOWN} more scores with waivers and attestations, in the reports")
+        if decided:
             console.print(Text(f"{ADJUSTED_SCORE_FORMULA}; {ADJUSTED_COVERAGE_FORMULA}.", style="dim"))
     _registers(console, run)
     for notice in run.notices[:_SHOWN]:
@@ -153,8 +163,7 @@ def _table(run: AuditRun) -> Any:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("target", "benchmark"):
         table.add_column(name, no_wrap=True)
-    adjusted = ("waived", "attested", "with them %") if any(is_adjusted(s.counts) for s in run.scores) else ()
-    for name in ("score %", "coverage %", "pass", "fail", "error", "manual", "n/a", *adjusted):
+    for name in ("score %", "coverage %", "pass", "fail", "error", "manual", "n/a"):
         table.add_column(name, justify="right")
     shown = (
         run.scores if len(run.scores) <= 2 * _SHOWN else sorted(run.scores, key=lambda s: (s.score is None, s.score))[: 2 * _SHOWN]
@@ -162,11 +171,9 @@ def _table(run: AuditRun) -> Any:
     for s in shown:
         counts = s.counts
         numbers = (counts.pass_, counts.fail, counts.error, counts.manual, counts.not_applicable)
-        decided = (str(counts.waived), str(counts.attested_pass + counts.attested_fail), percent(adjusted_score_of(counts)))
         table.add_row(
-            Text(clean(s.target, 40)), f"{s.benchmark} {s.version}", percent(s.score), percent(s.coverage), *map(str, numbers),
-            *(decided if adjusted else ()),
-        )  # fmt: skip
+            Text(clean(s.target, 40)), f"{s.benchmark} {s.version}", percent(s.score), percent(s.coverage), *map(str, numbers)
+        )
     if len(shown) < len(run.scores):
         table.add_row(f"(the {len(shown)} lowest of {len(run.scores)})", "")
     if len(run.scores) > 1:

@@ -116,8 +116,8 @@ def show(tailoring: Tailoring) -> str:
     changes = [*tailoring.changes, *(c for o in tailoring.overrides for c in o.changes)]
     lines += ["", f"Changes: {len(changes) or 'none, every default is in force'}"]
     for c in changes:
-        same = " (the default)" if c.before == c.after else f", not {c.before}"
-        lines += [f"  {c.what} {c.subject}, {c.scope}: {c.after}{same}", f"    {c.reason or 'no reason given'} ({c.place})"]
+        default = "which is the default" if c.before == c.after else f"default {c.before}"
+        lines += [f"  {c.what} {c.subject}, {c.scope}: {c.after} ({default})", f"    {c.reason or 'no reason given'} ({c.place})"]
     lines += ["", f"Waivers: {len(tailoring.waivers) or 'none'}"]
     for w in tailoring.waivers:
         subjects = f", only {', '.join(w.subjects)}" if w.subjects else ""

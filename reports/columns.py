@@ -29,14 +29,15 @@ class _Strings:
 def columns(view: View) -> dict[str, Any]:
     """Return the findings of a view, as JSON values.
 
-    ``evidence`` holds each distinct verdict once: its status, its reason, and where its observations start in the columns of
-    ``observations`` (one entry more than there are verdicts). ``findings`` point at a target, a control and a verdict.
+    ``evidence`` holds each distinct verdict once: its status, its reason, what people decided (in a word and in a sentence), and
+    where its observations start in the columns of ``observations`` (one entry more than there are verdicts). ``findings`` point
+    at a target, a control and a verdict.
     Texts are numbers into ``strings``; statuses and severities are numbers into their orders, worst first.
     """
     strings = _Strings()
     add = strings.add
     targets = {t.result.name: n for n, t in enumerate(view.targets)}
-    evidence: dict[str, list[int]] = {"status": [], "reason": [], "start": [0]}
+    evidence: dict[str, list[int]] = {"status": [], "reason": [], "mark": [], "decided": [], "start": [0]}
     observations: dict[str, list[int]] = {"subject": [], "status": [], "expected": [], "actual": [], "source": []}
     findings: dict[str, list[int]] = {"target": [], "control": [], "evidence": []}
     o_subject, o_status, o_expected, o_actual, o_source = observations.values()
@@ -50,6 +51,8 @@ def columns(view: View) -> dict[str, Any]:
                 e = len(evidence["status"])
                 evidence["status"].append(_STATUS[group.status])
                 evidence["reason"].append(add(group.reason))
+                evidence["mark"].append(add(group.mark))
+                evidence["decided"].append(add(view.decided(group)))
                 for o in group.observations:
                     o_subject.append(add(o.subject))
                     o_status.append(_STATUS[o.status])

@@ -67,10 +67,21 @@ def environment() -> Environment:
         loader=PackageLoader("reports", "templates"), autoescape=True, undefined=StrictUndefined, finalize=_finalize,
         trim_blocks=True, lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    made.filters.update(clip=_clip, percent=text.percent, number=text.number, plural=text.plural, shares=_shares, tally=_tally)
+    made.filters.update(
+        clip=_clip,
+        percent=text.percent,
+        number=text.number,
+        plural=text.plural,
+        shares=_shares,
+        tally=_tally,
+        adjusted=score.is_adjusted,
+        adjusted_score=score.adjusted_score_of,
+        adjusted_coverage=score.adjusted_coverage_of,
+    )
     made.globals.update(
         STATUSES=STATUS_ORDER, SEVERITIES=SEVERITY_ORDER, WORDS=STATUS_WORDS, WHOLE=text.WHOLE, LONGEST=text.LONGEST,
         SCORE_FORMULA=score.SCORE_FORMULA, COVERAGE_FORMULA=score.COVERAGE_FORMULA, FLEET_FORMULA=score.FLEET_FORMULA,
+        ADJUSTED_SCORE_FORMULA=score.ADJUSTED_SCORE_FORMULA, ADJUSTED_COVERAGE_FORMULA=score.ADJUSTED_COVERAGE_FORMULA,
         plural=text.plural,
     )  # fmt: skip
     return made

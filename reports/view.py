@@ -29,7 +29,9 @@ from auditor.model import (
     TargetResult,
     TargetStatus,
 )
-from auditor.score import count, mean
+from auditor.registers import AttestationEntry, AttestationMark, WaiverEntry, WaiverMark
+from auditor.score import adjusted_coverage_of, adjusted_score_of, count, is_adjusted, mean
+from reports import marks
 
 #: Statuses as words on a page.
 STATUS_WORDS = {
@@ -44,6 +46,7 @@ STATUS_WORDS = {
 DANGEROUS = (Severity.CRITICAL, Severity.HIGH)
 
 _FIELDS = {Status.PASS: "pass_"}
+_COUNTED = tuple(f.name for f in dataclasses.fields(Counts))
 
 
 def count_of(counts: Counts, status: Status) -> int:
@@ -61,6 +64,13 @@ class Group:
     reason: str
     observations: tuple[Observation, ...]
     targets: tuple[str, ...]
+    waiver: WaiverMark | None = None
+    attestation: AttestationMark | None = None
+
+    @property
+    def mark(self) -> str:
+        """What people decided about it, in a word or two; empty for nothing."""
+        return marks.word(self.waiver, self.attestation)
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,21 @@ class BenchmarkView:
     def coverage(self) -> float | None:
         """The mean of the targets' coverages, in percent."""
         return mean(s.coverage for s in self.scores)
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether people decided anything here, so that there are figures with and without it."""
+        return is_adjusted(self.counts)
+
+    @cached_property
+    def adjusted_score(self) -> float | None:
+        """The mean of the targets' scores with waivers and attestations, in percent."""
+        return mean(adjusted_score_of(s.counts) if is_adjusted(s.counts) else s.score for s in self.scores)
+
+    @cached_property
+    def adjusted_coverage(self) -> float | None:
+        """The mean of the targets' coverages with attestations, in percent."""
+        return mean(adjusted_coverage_of(s.counts) if is_adjusted(s.counts) else s.coverage for s in self.scores)
 
     def bins(self, width: int = 10) -> list[int]:
         """Return how many targets score 0 to below 10, ..., 90 to 100 percent."""
@@ -208,6 +233,25 @@ class View:
         """How many observations all distinct pieces of evidence hold together."""
         return sum(len(g.observations) for c in self.controls for g in c.groups)
 
+    @cached_property
+    def marked(self) -> Mapping[str, list[tuple[ControlView, Group]]]:
+        """What waivers and attestations mark, by their ids: controls and the pieces of evidence that are marked."""
+        found: dict[str, list[tuple[ControlView, Group]]] = {}
+        for control in self.controls:
+            for group in control.groups:
+                for identity in marks.ids(group.waiver, group.attestation):
+                    found.setdefault(identity, []).append((control, group))
+        return found
+
+    @cached_property
+    def entries(self) -> Mapping[str, WaiverEntry | AttestationEntry]:
+        """The entries of the registers of waivers and attestations by their ids."""
+        return {e.id: e for register in (self.run.registers.waivers, self.run.registers.attestations) for e in register}
+
+    def decided(self, group: Group) -> str:
+        """Return in one sentence what people decided about a piece of evidence; empty for nothing."""
+        return marks.sentence(group.waiver, group.attestation, self.entries)
+
     @property
     def seconds(self) -> float | None:
         """How long the run took, None where its times say nothing."""
@@ -267,11 +311,15 @@ def _anchor(name: str, taken: set[str]) -> str:
     return anchor
 
 
+_Evidence = tuple[Status, str, tuple[Observation, ...], WaiverMark | None, AttestationMark | None]
+
+
 def _control(anchor: str, benchmark: BenchmarkInfo, info: ControlInfo, findings: Sequence[Finding]) -> ControlView:
-    groups: dict[tuple[Status, str, tuple[Observation, ...]], list[str]] = {}
+    groups: dict[_Evidence, list[str]] = {}
     for finding in findings:
-        groups.setdefault((finding.status, finding.reason, finding.observations), []).append(finding.target)
-    listed = [Group(*evidence, tuple(targets)) for evidence, targets in groups.items()]
+        evidence = (finding.status, finding.reason, finding.observations, finding.waiver, finding.attestation)
+        groups.setdefault(evidence, []).append(finding.target)
+    listed = [Group(status, reason, seen, tuple(names), w, a) for (status, reason, seen, w, a), names in groups.items()]
     listed.sort(key=lambda g: (STATUS_ORDER.index(g.status), -len(g.targets)))
     policies = dict.fromkeys(policy_of(f) for f in findings)
     return ControlView(anchor, benchmark, info, count(findings), tuple(listed), "; or ".join(p for p in policies if p))
@@ -306,12 +354,13 @@ def _sections(info: BenchmarkInfo, controls: Iterable[ControlView]) -> list[Sect
 def _targets(run: AuditRun, controls: Sequence[ControlView]) -> tuple[TargetView, ...]:
     failures: dict[str, list[ControlView]] = {}
     errors: dict[str, list[ControlView]] = {}
-    statuses: dict[str, Counter[Status]] = {}
+    counts: dict[str, Counter[str]] = {}
     for control in sorted(controls, key=lambda c: SEVERITY_ORDER.index(c.info.severity)):
         for group in control.groups:
             into = {Status.FAIL: failures, Status.ERROR: errors}.get(group.status)
+            fields = _fields(group)
             for name in group.targets:
-                statuses.setdefault(name, Counter())[group.status] += 1
+                counts.setdefault(name, Counter()).update(fields)
                 if into is not None:
                     into.setdefault(name, []).append(control)
     scores: dict[str, list[Score]] = {}
@@ -319,7 +368,7 @@ def _targets(run: AuditRun, controls: Sequence[ControlView]) -> tuple[TargetView
         scores.setdefault(score.target, []).append(score)
     anchors: set[str] = set()
     return tuple(
-        TargetView(_anchor(f"t-{t.name}", anchors), t, tuple(scores.get(t.name, ())), _counts(statuses.get(t.name, Counter())),
+        TargetView(_anchor(f"t-{t.name}", anchors), t, tuple(scores.get(t.name, ())), Counts(**counts.get(t.name, Counter())),
                    tuple(failures.get(t.name, ())), tuple(errors.get(t.name, ())))
         for t in run.targets
     )  # fmt: skip
@@ -340,12 +389,19 @@ def _gaps(controls: Sequence[ControlView]) -> list[Gap]:
     return [Gap(message, n, tuple(targets[message]), tuple(where[message].values())) for message, n in findings.most_common()]
 
 
-def _counts(by: Mapping[Status, int]) -> Counts:
-    return Counts(*(by.get(s, 0) for s in (Status.PASS, Status.FAIL, Status.MANUAL, Status.NOT_APPLICABLE, Status.ERROR)))
+def _fields(group: Group) -> list[str]:
+    """Return which fields of counts a finding with this evidence is counted in."""
+    fields = [_FIELDS.get(group.status, group.status.value)]
+    if group.waiver is not None and group.waiver.complete:
+        fields.append("waived")
+    if group.attestation is not None:
+        fields.append(f"attested_{group.attestation.verdict}")
+    return fields
 
 
 def _sum(counts: Iterable[Counts]) -> Counts:
-    total: Counter[Status] = Counter()
+    total: Counter[str] = Counter()
     for c in counts:
-        total.update({s: count_of(c, s) for s in STATUS_ORDER})
-    return _counts(total)
+        for name in _COUNTED:
+            total[name] += getattr(c, name)
+    return Counts(**total)

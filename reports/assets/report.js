@@ -88,7 +88,7 @@
       const c = controls.map((x) => holds[x[1]] || holds[x[2]] || holds[x[8]] || benchmarks[x[0]].toLowerCase().includes(word));
       const e = new Uint8Array(evidence.status.length);
       for (let n = 0; n < e.length; n++) {
-        let hit = holds[evidence.reason[n]];
+        let hit = holds[evidence.reason[n]] || holds[evidence.decided[n]];
         for (let o = evidence.start[n]; !hit && o < evidence.start[n + 1]; o++) {
           hit = holds[observations.subject[o]] || holds[observations.actual[o]] || holds[observations.expected[o]] || holds[observations.source[o]];
         }
@@ -115,6 +115,7 @@
   }
 
   const badge = (s) => el("span", { className: `badge ${statuses[s]}` }, WORDS[statuses[s]]);
+  const mark = (e) => (strings[evidence.mark[e]] ? [" ", el("span", { className: "mark" }, capital(strings[evidence.mark[e]]))] : []);
   const severity = (s) => el("span", { className: `severity ${severities[s]}` }, capital(severities[s]));
   const cell = (label, ...children) => el("td", { "data-label": label }, ...children);
   const short = (text, limit) => (text.length > limit ? text.slice(0, limit) + "…" : text);
@@ -129,7 +130,7 @@
   }
   function row(f) {
     const c = controlOf(f);
-    return el("tr", {}, cell("Status", badge(statusOf(f))), cell("Severity", severity(c[5])),
+    return el("tr", {}, cell("Status", badge(statusOf(f)), ...mark(findings.evidence[f])), cell("Severity", severity(c[5])),
       cell("Control", el("a", { href: address({ ...state, finding: keyOf(f) }) }, `${strings[c[1]]} ${short(strings[c[2]], 200)}`)),
       cell("Target", short(targetName(f), 120)), cell("Seen", ...summary(f)));
   }
@@ -212,13 +213,14 @@
         if (to !== undefined) button.addEventListener("click", () => go({ finding: keyOf(to) }));
         return button;
       };
-      const children = [close, el("p", { className: "badges" }, badge(evidence.status[e]), " ", severity(c[5])),
+      const children = [close, el("p", { className: "badges" }, badge(evidence.status[e]), " ", severity(c[5]), ...mark(e)),
         el("h2", { id: "detail-title" }, `${strings[c[1]]} ${strings[c[2]]}`),
         el("dl", { className: "facts" }, fact("Target", strings[t[0]]), fact("Benchmark", benchmarks[c[0]]),
           fact("Level", `${c[3]}, ${strings[c[4]]} assessment`), fact("Collected (UTC)", strings[t[4]] || "not collected"),
           fact("Evidence SHA-256", el("span", { className: "mono digest" }, strings[t[3]] || "none")))];
       if (strings[evidence.reason[e]]) children.push(el("p", { className: "reason" }, strings[evidence.reason[e]]));
       children.push(el("h3", {}, "Evidence"), ...seen(e));
+      if (strings[evidence.decided[e]]) children.push(el("p", { className: "decided" }, strings[evidence.decided[e]]));
       if (strings[c[6]]) children.push(el("h3", {}, "Why"), el("p", {}, strings[c[6]]));
       if (strings[c[9]]) children.push(el("h3", {}, "Policy inputs"), el("p", {}, strings[c[9]]));
       if (strings[c[7]]) children.push(el("h3", {}, "How to put it right"), el("p", { className: "fix" }, strings[c[7]]), copier("Copy", strings[c[7]]));
