@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from auditor import __version__, catalogue, engine, evidence, score
+from auditor import __version__, catalogue, correlate, engine, evidence, score
 from auditor.collect import Collector, now
 from auditor.editions import Edition
 from auditor.facts.kubernetes import Server
@@ -27,6 +27,8 @@ from auditor.yamlfile import InputError, Mistake, did_you_mean
 
 #: What is audited against when nothing is asked for.
 DEFAULT_BENCHMARKS = ("cis-docker", "cis-kubernetes")
+#: What is judged beside a benchmark: whether the sides that its verdicts rest on agree.
+COMPANIONS = {"cis-kubernetes": "cluster-consistency"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,12 @@ class Selection:
 
         Every version that may be chosen for a target is loaded, so that whatever is wrong with it is said before anything is done.
         """
-        because = "asked for" if self.benchmarks else "newest version known (default)"
         families = []
-        for ref in dict.fromkeys(self.benchmarks or (*DEFAULT_BENCHMARKS, *self.tailoring.own)):
+        asked_for = "asked for" if self.benchmarks else "newest version known (default)"
+        wanted = dict.fromkeys(self.benchmarks or (*DEFAULT_BENCHMARKS, *self.tailoring.own), asked_for)
+        names = [ref.partition("@")[0] for ref in wanted]
+        wanted |= {c: f"goes with {n}" for n, c in COMPANIONS.items() if n in names and c not in names}
+        for ref, because in wanted.items():
             name, _, asked = ref.partition("@")
             editions = library.editions(name)
             refs = [f"{name}@{e.version}" for e in editions] if editions and not asked else [ref]
@@ -109,7 +114,9 @@ class Benchmarks:
         versions: set[Fact] = (
             {KubernetesVersion() if target == "host" else Server()} if any(f.editions for f in self.families) else set()
         )
-        return engine.needs(self.tailoring.every(self.all()), target) | versions
+        benchmarks = self.tailoring.every(self.all())
+        nodes = correlate.needs(benchmarks) if target == "cluster" else frozenset()
+        return engine.needs(benchmarks, target) | versions | nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,8 @@ def unfinished(inventory: Inventory, judge: Judge) -> list[Evidence]:
 class Judge:
     """Judges evidence as it comes in and makes the run of it.
 
-    A cluster and the hosts that it names as its nodes are judged by the same versions, whichever of them comes first.
+    A cluster and the hosts that it names as its nodes are judged by the same versions, and the cluster by what its nodes show too,
+    whichever of them comes first; it costs least when clusters come last.
     """
 
     def __init__(self, benchmarks: Benchmarks, selection: dict[str, object]) -> None:
@@ -159,23 +167,33 @@ class Judge:
 
     def add(self, found: Evidence) -> list[Finding]:
         """Judge one target and return its findings; a target that was not audited has none."""
-        self._evidence[found.target.name] = found
+        name = found.target.name
+        self._evidence[name] = found
         for node in found.target.nodes:
             self._clusters.setdefault(node, found)
             if node in self._evidence:
                 self._judge(self._evidence[node])
+        cluster = self._clusters.get(name)
+        if cluster is not None:
+            self._findings.pop(cluster.target.name, None)
+            self._judge(cluster)
         return self._judge(found)
 
     def _judge(self, found: Evidence) -> list[Finding]:
         name = found.target.name
-        audited = found.status is TargetStatus.AUDITED
-        chosen = self._benchmarks.of(found, self._clusters.get(name)) if audited else []
+        chosen = self._benchmarks.of(found, self._clusters.get(name)) if found.status is TargetStatus.AUDITED else []
         if name not in self._findings or [b for b, _ in chosen] != [b for b, _ in self._chosen[name]]:
-            self._findings[name] = (
-                engine.judge(self._benchmarks.tailoring.benchmarks([b for b, _ in chosen], found.target), found) if audited else []
-            )
+            benchmarks = self._benchmarks.tailoring.benchmarks([b for b, _ in chosen], found.target)
+            if found.target.transport == "kubernetes":
+                self._findings[name] = correlate.judge(benchmarks, found, [self._node(n) for n in found.target.nodes])
+            else:
+                self._findings[name] = engine.judge(benchmarks, found)
         self._chosen[name] = chosen
         return self._findings[name]
+
+    def _node(self, name: str) -> Evidence:
+        problem = Problem(Reason.ABSENT, "it was not audited in this run")
+        return self._evidence.get(name) or Evidence(Target(name, ""), "", {}, TargetStatus.EXCLUDED, problem)
 
     def run(self, order: Iterable[str], excluded: Iterable[str] = (), identity: str = "") -> AuditRun:
         """Return the finished run with its targets in ``order`` (names), the excluded ones last."""
@@ -233,9 +251,25 @@ def operator() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
+def clusters_last(found: Iterable[Evidence]) -> list[Evidence]:
+    """Return evidence with the clusters that name nodes at the end: their nodes are judged with them."""
+    return sorted(found, key=lambda e: bool(e.target.nodes))
+
+
 def consume(stream: Iterable[Evidence], judge: Judge, progress: Progress, folder: Path | None) -> None:
-    """Judge each target as it comes, tell the progress, and keep its evidence as a bundle in ``folder``."""
-    for found in stream:
-        if folder is not None:
-            evidence.save(found, folder)
-        progress.target(found, judge.add(found))
+    """Judge each target as it comes, tell the progress, and keep its evidence as a bundle in ``folder``.
+
+    Clusters that name nodes wait for the end, also when the stream is interrupted.
+    """
+    held: list[Evidence] = []
+    try:
+        for found in stream:
+            if folder is not None:
+                evidence.save(found, folder)
+            if found.target.nodes:
+                held.append(found)
+            else:
+                progress.target(found, judge.add(found))
+    finally:
+        for found in held:
+            progress.target(found, judge.add(found))
