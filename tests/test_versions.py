@@ -15,7 +15,7 @@ from auditor.catalogue import lint, packaged
 from auditor.facts import answers
 from auditor.facts.node import KubernetesVersion
 from auditor.facts.script import compose
-from auditor.model import AuditRun, Evidence, Problem, Reason, Target, TargetStatus
+from auditor.model import AuditRun, BenchmarkInfo, Evidence, Problem, Reason, Target, TargetStatus
 from auditor.results import run_of, to_document
 from auditor.versions import Running, choose, fits, minor_of, running_of
 from checks import check_types
@@ -162,7 +162,11 @@ def judged(*bundles: Evidence, asked: tuple[str, ...] = (NAME,)) -> AuditRun:
 
 
 def versions_of(run: AuditRun) -> dict[str, set[str]]:
-    return {t.name: {f.version for f in run.findings if f.target == t.name} for t in run.targets}
+    return {t.name: {f.version for f in run.findings if (f.target, f.benchmark) == (t.name, NAME)} for t in run.targets}
+
+
+def infos(run: AuditRun) -> list[BenchmarkInfo]:
+    return [b for b in run.benchmarks if b.name == NAME]
 
 
 def test_a_cluster_and_its_nodes_are_judged_by_one_version() -> None:
@@ -174,7 +178,7 @@ def test_a_cluster_and_its_nodes_are_judged_by_one_version() -> None:
         (notice,) = run.notices
         assert notice.startswith("worker-1: its kubelet is v1.33.2, but the API server of shop is v1.34.1, which counts")
         assert "not supported" not in notice
-        (info,) = run.benchmarks
+        (info,) = infos(run)
         assert "ATTENTION" in info.selected_because
         (line,) = [t.facts[NAME] for t in run.targets if t.name == "worker-1"]
         assert "ATTENTION: its kubelet is v1.33.2" in line
@@ -203,12 +207,14 @@ def test_a_mixed_fleet() -> None:
         cluster("v1.30.1"), node("v1.33.2", "a"), node("v1.28.0", "b"), node("", "c", program=""), cluster("v1.39.0", name="new")
     )
     assert versions_of(run) == {"shop": {"1.11"}, "a": {"1.12"}, "b": {"1.10"}, "c": {"2.0.1"}, "new": {"2.1"}}
-    assert [(b.name, b.version) for b in run.benchmarks] == [(NAME, v) for v in ("1.10", "1.11", "1.12", "2.0.1", "2.1")]
-    assert {(s.target, s.version) for s in run.scores} == {(t, v) for t, vs in versions_of(run).items() for v in vs}
+    assert [b.version for b in infos(run)] == ["1.10", "1.11", "1.12", "2.0.1", "2.1"]
+    assert {(s.target, s.version) for s in run.scores if s.benchmark == NAME} == {
+        (t, v) for t, vs in versions_of(run).items() for v in vs
+    }
     view = build(run)
     assert sum(b.counts.total for b in view.benchmarks) == len(run.findings)
     for b in view.benchmarks:
-        assert b.counts.total == sum(f.version == b.info.version for f in run.findings)
+        assert b.counts.total == sum((f.benchmark, f.version) == (b.info.name, b.info.version) for f in run.findings)
         assert all(c.counts.total in (0, 1) for c in b.controls)
     assert len(run.notices) == 1
     back = run_of(json.loads(json.dumps(to_document(run))))
@@ -217,7 +223,7 @@ def test_a_mixed_fleet() -> None:
 
 def test_reasons_name_their_targets() -> None:
     run = judged(*(node(f"v1.31.{i % 2}", f"n{i}") for i in range(20)))
-    (info,) = run.benchmarks
+    (info,) = infos(run)
     assert info.version == "1.11"
     assert (
         "n0, n2, n4, n6, n8, n10 and 4 more: published for Kubernetes 1.29 to 1.31; its kubelet is v1.31.0" in info.selected_because
@@ -229,7 +235,7 @@ def test_asked_for_a_version_everywhere() -> None:
     run = judged(cluster("v1.30.1", "cp-1"), node("v1.30.1"), asked=(f"{NAME}@1.12",))
     assert versions_of(run) == {"shop": {"1.12"}, "cp-1": {"1.12"}}
     assert len(run.notices) == 2
-    assert run.benchmarks[0].selected_because.count("asked for") >= 2
+    assert infos(run)[0].selected_because.count("asked for") >= 2
 
 
 def test_numbers_that_only_one_version_has_can_be_selected() -> None:
