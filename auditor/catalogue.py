@@ -8,7 +8,8 @@ data only: a check is a mapping with one known check type, decoded into that typ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -20,6 +21,7 @@ import yaml
 from auditor.editions import Edition, KubernetesRange
 from auditor.facts.kube_version import require_minor
 from auditor.model import Benchmark, BenchmarkInfo, Check, Control, ControlInfo, Decided, Remediation, Severity
+from auditor.places import Places, places_of
 from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
 
 CheckTypes = Mapping[str, type]
@@ -88,8 +90,8 @@ class Library:
     """Every control definition and table of contents below some folders, parsed but not yet bound."""
 
     types: CheckTypes
-    definitions: dict[str, tuple[str, yaml.Node]]
-    contents: dict[tuple[str, str], tuple[str, yaml.Node]]
+    definitions: Mapping[str, tuple[str, yaml.Node]]
+    contents: Mapping[tuple[str, str], tuple[str, yaml.Node]]
     digest: str
     tailored: Mapping[str, yaml.Node] = field(default_factory=dict)  # a control's key -> the user's own parameter values
     own: Mapping[tuple[str, str], str] = field(default_factory=dict)  # the user's own benchmarks -> the digest of their files
@@ -268,11 +270,9 @@ def extended(base: Library, files: list[tuple[str, str]]) -> tuple[Library, list
     The digest is that of the added files.
     """
     mistakes: list[Mistake] = []
-    definitions: dict[str, tuple[str, yaml.Node]] = dict(base.definitions)
-    contents: dict[tuple[str, str], tuple[str, yaml.Node]] = dict(base.contents)
-    digest = hashlib.sha256()
+    definitions: ChainMap[str, tuple[str, yaml.Node]] = ChainMap({}, base.definitions)  # type: ignore[arg-type]  # it is only read
+    contents: ChainMap[tuple[str, str], tuple[str, yaml.Node]] = ChainMap({}, base.contents)  # type: ignore[arg-type]
     for file, text in sorted(files):
-        digest.update(f"{Path(file).name}\0{len(text.encode())}\0".encode() + text.encode())
         try:
             root = compose(text, file)
         except InputError as error:
@@ -303,7 +303,30 @@ def extended(base: Library, files: list[tuple[str, str]]) -> tuple[Library, list
                 contents[name, version] = (file, root)
         else:
             mistakes.append(Mistake(file, 1, 1, "must be a list of controls or a benchmark's table of contents"))
-    return replace(base, definitions=definitions, contents=contents, digest=digest.hexdigest()), mistakes
+    return replace(base, definitions=definitions, contents=contents, digest=_digest(files)), mistakes
+
+
+def _digest(files: list[tuple[str, str]]) -> str:
+    digest = hashlib.sha256()
+    for file, text in sorted(files):
+        content = text.encode()
+        digest.update(f"{Path(file).name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def parse_as_needed(files: list[tuple[str, str]], types: CheckTypes) -> Library:
+    """Return what `parse` does of files that hold no mistake, but parse each one when something in it is asked for."""
+    places = places_of(files)
+    if places is None:
+        return parse(files, types)
+    texts = dict(files)
+
+    @cache
+    def parsed(file: str) -> Library:
+        return parse([(file, texts[file])], types)
+
+    definitions = Places(places[0], lambda file: parsed(file).definitions)
+    return Library(types, definitions, Places(places[1], lambda file: parsed(file).contents), _digest(files))
 
 
 def _packaged_files() -> list[tuple[str, str]]:
@@ -318,12 +341,12 @@ def _packaged_files() -> list[tuple[str, str]]:
 
 def packaged(types: CheckTypes) -> Library:
     """Return the benchmarks that come with the package."""
-    return _packaged(tuple(sorted(types.items(), key=lambda kv: kv[0])))
+    return _packaged(types) if isinstance(types, Hashable) else parse_as_needed(_packaged_files(), types)
 
 
 @cache
-def _packaged(types: tuple[tuple[str, type], ...]) -> Library:
-    return parse(_packaged_files(), dict(types))
+def _packaged(types: CheckTypes) -> Library:
+    return parse_as_needed(_packaged_files(), types)
 
 
 def lint(path: Path, types: CheckTypes) -> list[Mistake]:

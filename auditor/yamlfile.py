@@ -27,6 +27,8 @@ MAX_VALUES = 1_000_000
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PREFIX = "tag:yaml.org,2002:"
+#: What an anchor, an alias or a tag begins with, where YAML lets one begin; it may stand in plain text as well.
+_MARKED = re.compile(r"(?:^|[\s,\[{:?\-\ufeff])[&*!]", re.MULTILINE)
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{0,18})?")
@@ -93,6 +95,23 @@ def compose(text: str, file: str) -> yaml.Node:
     if odd := _NOT_TEXT.search(text):
         line, column = text.count("\n", 0, odd.start()) + 1, odd.start() - text.rfind("\n", 0, odd.start())
         raise InputError([Mistake(file, line, column, f"the character U+{ord(odd[0]):04X} is not allowed in YAML")])
+    node = None if _MARKED.search(text) else _compose_plain(text, file)
+    return node if node is not None else _compose_watched(text, file)
+
+
+def _compose_plain(text: str, file: str) -> yaml.Node | None:
+    """Parse text without anchors, aliases and tags; None where `_compose_watched` has to say what is wrong."""
+    loader = _Composer(_Stream(text, file))
+    try:
+        return typing.cast("yaml.Node | None", loader.get_single_node())
+    except (yaml.YAMLError, RecursionError):
+        return None
+    finally:
+        loader.dispose()
+
+
+def _compose_watched(text: str, file: str) -> yaml.Node:
+    """Parse text with an eye on every event, so that whatever is refused is refused at its place."""
     loader = _Loader(_Stream(text, file))
     try:
         depth = 0
@@ -120,6 +139,38 @@ def compose(text: str, file: str) -> yaml.Node:
     if node is None:
         raise InputError([Mistake(file, 0, 0, "is empty")])
     return typing.cast("yaml.Node", node)
+
+
+class _TooDeepError(yaml.YAMLError):
+    """Text is nested deeper than is allowed."""
+
+
+class _Composer(_Loader):  # type: ignore[misc]
+    """The loader, which both of PyYAML's composers ask about each node: how deep it is, and what kind of value a plain word is."""
+
+    _depth = 0
+
+    def descend_resolver(self, _parent: Any, _index: Any) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:  # a word counts here too: at the edge, the events are asked
+            raise _TooDeepError
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
+
+    def resolve(self, kind: type[yaml.Node], value: str, implicit: Any) -> str:
+        if kind is yaml.ScalarNode:
+            return _kind_of_word(value) if implicit[0] else _PREFIX + "str"
+        return _PREFIX + ("seq" if kind is yaml.SequenceNode else "map")
+
+
+_RESOLVER: Any = yaml.resolver.Resolver()
+
+
+@functools.lru_cache(4096)
+def _kind_of_word(word: str) -> str:
+    """Return the tag of a plain word; most words of a benchmark stand there many times."""
+    return str(_RESOLVER.resolve(yaml.ScalarNode, word, (True, False)))
 
 
 class _Stream(io.StringIO):
@@ -197,9 +248,11 @@ class Decoder:
     def _decode(self, node: yaml.Node, kind: Any) -> Any:
         if kind in self.custom:
             return self.custom[kind](self, node)
-        origin, args = typing.get_origin(kind), typing.get_args(kind)
         if kind is Any:
             return self._plain(node)
+        if kind in _WORD_KINDS:
+            return self._scalar(node, kind)
+        origin, args = _parts(kind)
         if origin in (Union, types.UnionType):
             return self._union(node, args)
         if origin is Literal:
@@ -287,17 +340,16 @@ class Decoder:
     def _dataclass(self, node: yaml.Node, kind: type) -> Any:
         before = len(self.mistakes)
         entries = self.items(node)
-        hints = _hints(kind)
-        fields = {f.name.rstrip("_"): f for f in dataclasses.fields(kind) if f.init}
+        fields, required = _fields(kind)
         values: dict[str, Any] = {}
         for name, (key, value) in entries.items():
             if name not in fields:
                 self.fail(key, f"there is no key {name!r} here{did_you_mean(name, fields)}")
             else:
-                values[fields[name].name] = self.decode(value, hints[fields[name].name])
-        for name, f in fields.items():
-            required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-            if required and f.name not in values and isinstance(node, yaml.MappingNode):
+                of_field, hint = fields[name]
+                values[of_field] = self.decode(value, hint)
+        for name in required:
+            if fields[name][0] not in values and isinstance(node, yaml.MappingNode):
                 self.fail(node, f"the key {name!r} is missing")
         if len(self.mistakes) > before:
             return None
@@ -308,9 +360,21 @@ class Decoder:
             return None
 
 
+_WORD_KINDS = frozenset({str, int, float, bool})
+
+
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(kind), typing.get_args(kind)
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[dict[str, tuple[str, Any]], tuple[str, ...]]:
+    """Return a dataclass's keys, each with its field's name and type, and the keys that it can't do without."""
+    hints = typing.get_type_hints(kind)
+    fields = {f.name.rstrip("_"): f for f in dataclasses.fields(kind) if f.init}
+    required = (n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+    return {name: (f.name, hints[f.name]) for name, f in fields.items()}, tuple(required)
 
 
 def _tag(node: yaml.Node) -> str:

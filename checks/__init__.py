@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: Check type -> where its class is. Entry points of the group ``auditor.checks`` add to this.
 BUILT_IN = {
@@ -67,14 +71,47 @@ BUILT_IN = {
 }
 
 
+class CheckTypes(Mapping[str, type]):
+    """Every known check type by name. The module of one is imported when it is asked for, so that an audit loads what it uses.
+
+    Entry points are looked for when a name isn't built in. Asking for a broken one raises ImportError or AttributeError.
+    """
+
+    def __getitem__(self, name: str) -> type:
+        return _loaded(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in BUILT_IN or name in _from_outside()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*BUILT_IN, *_from_outside()}))
+
+    def __len__(self) -> int:
+        return len({*BUILT_IN, *_from_outside()})
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # comparing what they hold would load it
+
+
 @cache
-def check_types() -> dict[str, type]:
-    """Return every known check type by name; raises ImportError or AttributeError for a broken one from outside."""
-    found = {}
-    for name, where in BUILT_IN.items():
-        module, _, attribute = where.partition(":")
-        found[name] = getattr(import_module(module), attribute)
-    for point in entry_points(group="auditor.checks"):
-        if point.name not in found:
-            found[point.name] = point.load()
-    return dict(sorted(found.items()))
+def _loaded(name: str) -> type:
+    if name not in BUILT_IN:
+        return _from_outside()[name].load()  # type: ignore[no-any-return]
+    module, _, attribute = BUILT_IN[name].partition(":")
+    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+@cache
+def _from_outside() -> dict[str, EntryPoint]:
+    """Return the check types of other packages, which can't take a built-in name."""
+    from importlib.metadata import entry_points  # takes long, and is mostly not needed
+
+    return {point.name: point for point in entry_points(group="auditor.checks") if point.name not in BUILT_IN}
+
+
+@cache
+def check_types() -> CheckTypes:
+    """Return every known check type by name."""
+    return CheckTypes()

@@ -23,8 +23,13 @@ ARROWS = {
     "auditor.correlate": {"auditor.engine", "auditor.facts", "auditor.model"},
     "auditor.score": {"auditor.model"},
     "auditor.results": {"auditor.model", "auditor.registers", "auditor.score"},
-    "auditor.store": {"auditor.model", "auditor.results", "auditor.score"},
-    "auditor.catalogue": {"auditor.editions", "auditor.facts", "auditor.model", "auditor.yamlfile"},
+    "auditor.store": {"auditor.model", "auditor.results", "auditor.score", "auditor.tables"},
+    "auditor.past": set(),
+    "auditor.diff": {"auditor.model", "auditor.past", "auditor.score"},
+    "auditor.recheck": {"auditor.model", "auditor.score"},
+    "auditor.cli_history": {"auditor", "reports"},  # the command line's own room
+    "auditor.catalogue": {"auditor.editions", "auditor.facts", "auditor.model", "auditor.places", "auditor.yamlfile"},
+    "auditor.places": set(),
     "auditor.editions": {"auditor.facts"},
     "auditor.versions": {"auditor.editions", "auditor.facts", "auditor.model", "auditor.targets"},
     "auditor.evidence": {"auditor.model", "auditor.yamlfile", "auditor.files"},
@@ -35,7 +40,7 @@ ARROWS = {
     "auditor.collect": {"auditor.model", "auditor.facts", "auditor.inventory", "auditor.transports"},
     "benchmarks": set(),
     "checks": {"auditor.model", "auditor.facts", "checks"},
-    "reports": {"auditor.__version__", "auditor.model", "auditor.registers", "auditor.score", "auditor.results", "auditor.files", "reports"},
+    "reports": {"auditor.__version__", "auditor.diff", "auditor.difftext", "auditor.model", "auditor.past", "auditor.registers", "auditor.score", "auditor.results", "auditor.files", "reports"},
 }
 
 #: What costs more to import than the whole command line may take to answer --help.
