@@ -95,8 +95,8 @@ class Rbac:
       that has a lesser wildcard (any API group, ``*/subresource``, a URL), is left to a person;
     * ``bound``: these subjects stand in no binding but the exempt ones.
 
-    ``allowed`` are a site's own exemptions beside ``exempt``. With ``administrators`` those who may do everything by design are
-    exempt too: `ADMINISTRATORS`.
+    ``allowed`` are a site's own exemptions beside ``exempt``, the built-in ones, which count unless ``built_in`` is false. With
+    ``administrators`` those who may do everything by design are exempt too: `ADMINISTRATORS`.
     """
 
     grants: tuple[Permission, ...] = ()
@@ -107,6 +107,7 @@ class Rbac:
     exempt: tuple[ExemptSubjects, ...] = ()
     allowed: tuple[ExemptSubjects, ...] = ()
     administrators: bool = False
+    built_in: bool = True
     exempt_roles: tuple[ExemptRoles, ...] = ()
     allowed_roles: tuple[ExemptRoles, ...] = ()
 
@@ -122,6 +123,9 @@ class Rbac:
         """Return an observation for each binding (or role) that answers the question; unreadable kinds are errors."""
         read = ReadRbac(facts, BINDINGS if self.bound else (*BINDINGS, *ROLES))
         found = list(self._roles(read) if self.wildcards else self._bindings(read))
+        if self.role and (dangling := list(read.dangling())):
+            actual = f"bound to roles that aren't there, which grants nothing until somebody makes them: {listed(dangling, '; ')}"
+            found.append(Observation("cluster/missing-roles", Status.PASS, self._expected(), actual, "roleRef of bindings"))
         if not found and not read.errors:
             counts = ", ".join(f"{len(objects)} {kind}" for kind, objects in read.objects.items())
             found.append(Observation("cluster/rbac", Status.PASS, self._expected(), f"none among {counts}", "RBAC objects"))
@@ -146,7 +150,7 @@ class Rbac:
             if (role, cluster_wide) not in granted:
                 granted[role, cluster_wide] = self._grant(role, read.rules.get(role, ()), cluster_wide=cluster_wide)
             grant = granted[role, cluster_wide]
-            if grant and (observation := self._observe(kind, binding, role, grant)):
+            if grant and (observation := self._observe(read, kind, binding, grant)):
                 yield observation
 
     def _grant(self, role: Role, rules: Iterable[dict[str, Any]], *, cluster_wide: bool) -> Grant:
@@ -163,7 +167,7 @@ class Rbac:
                         grant.add(rule, permission)
         return grant
 
-    def _observe(self, kind: str, binding: dict[str, Any], role: Role, grant: Grant) -> Observation | None:
+    def _observe(self, read: ReadRbac, kind: str, binding: dict[str, Any], grant: Grant) -> Observation | None:
         subjects = [s for s in binding.get("subjects", ()) if self._asked(s)]
         if not subjects:
             return None
@@ -174,10 +178,11 @@ class Rbac:
             status = Status(self.named_objects)
         namespace = binding.get("metadata", {}).get("namespace", "")
         where = "cluster-wide" if kind == "clusterrolebindings" else f"in namespace {namespace}"
-        parts = [f"{listed(subject_text(s) for s in rest)}: {grant} {where}, by {role[0]} {role[2]}"] if rest else []
+        how = f"{grant} {where}, by {read.role_text(role_ref(binding))}"
+        parts = [f"{listed(subject_text(s) for s in rest)}: {how}"] if rest else []
         exempt = [f"{subject_text(s)} ({because})" for s, because in allowed if because is not None]
         if exempt:
-            parts.append(f"exempt: {listed(exempt)}" + ("" if rest else f": {grant} {where}, by {role[0]} {role[2]}"))
+            parts.append(f"exempt: {listed(exempt)}" + ("" if rest else f": {how}"))
         word = kind.removesuffix("s")
         subject = f"{word}/{namespace}/{name_of(binding)}" if namespace else f"{word}/{name_of(binding)}"
         return Observation(subject, status, self._expected(), "; ".join(parts), f"{word}: roleRef, subjects")
@@ -193,7 +198,7 @@ class Rbac:
     def _exemption(self, subject: dict[str, Any], binding: dict[str, Any]) -> str | None:
         if broad(subject.get("kind", ""), subject.get("name", "")):
             return None
-        every = (*self.exempt, *self.allowed, *(ADMINISTRATORS if self.administrators else ()))
+        every = (*(self.exempt if self.built_in else ()), *self.allowed, *(ADMINISTRATORS if self.administrators else ()))
         return next((e.because for e in every if e.covers(subject, binding)), None)
 
     # Roles
@@ -219,7 +224,7 @@ class Rbac:
         because = next(
             (
                 e.because
-                for e in (*self.exempt_roles, *self.allowed_roles)
+                for e in (*(self.exempt_roles if self.built_in else ()), *self.allowed_roles)
                 if _like(name[2], e.names) and (not e.bootstrap or is_bootstrap(role))
             ),
             None,

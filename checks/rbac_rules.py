@@ -124,9 +124,24 @@ class ReadRbac:
             else:
                 self.objects[kind] = answer
         self.rules: dict[Role, list[dict[str, Any]]] = {}
+        self.aggregated = {name_of(r) for r in self.objects.get("clusterroles", ()) if r.get("aggregationRule")}
         for kind, word in (("clusterroles", "ClusterRole"), ("roles", "Role")):
             for role in self.objects.get(kind, ()):
                 self.rules[word, role.get("metadata", {}).get("namespace", ""), name_of(role)] = role.get("rules", [])
+
+    def role_text(self, role: Role) -> str:
+        """Return a role in words."""
+        more = " (put together from other roles)" if role[0] == "ClusterRole" and role[2] in self.aggregated else ""
+        return f"{role[0]} {role[2]}{more}"
+
+    def dangling(self) -> Iterator[str]:
+        """Yield in words the bindings that name a role which isn't there, as far as roles could be read."""
+        read = {word for kind, word in (("clusterroles", "ClusterRole"), ("roles", "Role")) if kind in self.objects}
+        for kind, binding in self.bindings():
+            role = role_ref(binding)
+            if role[0] in read and role not in self.rules and binding.get("subjects"):
+                to = listed(subject_text(s) for s in binding["subjects"])
+                yield f"{kind.removesuffix('s')} {name_of(binding)} of {role[0]} {role[2]} to {to}"
 
     def bindings(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (kind, binding) for all bindings that could be read."""

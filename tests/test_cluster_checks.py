@@ -162,8 +162,9 @@ def test_subjects_that_must_not_be_bound():
 def test_many_subjects_are_cut_with_a_word_about_it():
     subjects = [{"kind": "User", "name": f"u{i}"} for i in range(100)]
     binding = {"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"}, "subjects": subjects}
+    roles = [{"metadata": {"name": "cluster-admin"}}]
     (seen,) = evaluate(
-        Rbac(role="cluster-admin"), clusterroles=[], roles=[], clusterrolebindings=[binding], rolebindings=[]
+        Rbac(role="cluster-admin"), clusterroles=roles, roles=[], clusterrolebindings=[binding], rolebindings=[]
     ).observations
     assert "and 60 more" in seen.actual
 
