@@ -25,6 +25,7 @@ from tests.support.kube_node import KubeNode
 pytestmark = pytest.mark.live
 
 FILE = "/etc/sudoers.d/zz-auditor"
+HOME = "/home/plain"
 HEADER = b"set -- x feed 96\n"
 
 
@@ -142,11 +143,11 @@ def test_nothing_else_is_run_as_root(needs_hosts: None, shell: str) -> None:
             "sudo -n /bin/sh -c 'touch /pwned'", "sudo -n /bin/sh -c 'true && touch /pwned'",
         ]  # fmt: skip
         bodies = [HEADER + evil, evil, HEADER + script + evil, b"set -- x $(touch${IFS}/pwned) 9\n" + script, b"x x x a b\n" + evil]
-        lines = [f"sh -c {shlex.quote(t)} </home/plain/body{n}" for i, t in enumerate(tries) for n in {0, i % len(bodies)}]
-        home = [Entry(f"/home/plain/body{n}", data) for n, data in enumerate(bodies)]
+        lines = [f"sh -c {shlex.quote(t)} <{HOME}/body{n}" for i, t in enumerate(tries) for n in {0, i % len(bodies)}]
+        home = [Entry(f"{HOME}/body{n}", data) for n, data in enumerate(bodies)]
         pwn = "#!/bin/sh\ntouch /pwned\n"
-        home += [Entry("/tmp/sh", pwn, 0o755), *(Entry(f"/home/plain/{w}", pwn, 0o755) for w in words if "/" in w)]
-        host.place(Entry("/home/plain/tries", "\n".join([*lines, "echo tried"])), *home)
+        home += [Entry("/tmp/sh", pwn, 0o755), *(Entry(f"{HOME}/{w}", pwn, 0o755) for w in words if "/" in w)]
+        host.place(Entry(f"{HOME}/tries", "\n".join([*lines, "echo tried"])), *home)
         assert host.ssh("sh ./tries 2>&1", user="plain").endswith("tried\n")
         for data in bodies:
             host.ssh(exact, user="plain", check=False, stdin=data)
@@ -185,11 +186,11 @@ def test_a_program_of_the_account_gets_no_file_read(bare_host: TestHost, tmp_pat
     mode = {"/root/secret.json": 0o644, "group": 0o640}.get(place, 0o600)
     path = place if place.startswith("/") else f"/etc/{place}.json"
     bare_host.place(
-        Entry(path, f'{{"icc": "{SECRET}"}}', mode), Entry("/home/plain/own.json", '{"icc": "of its own"}', 0o600, 2003, 2003)
+        Entry(path, f'{{"icc": "{SECRET}"}}', mode), Entry(f"{HOME}/own.json", '{"icc": "of its own"}', 0o600, 2003, 2003)
     )
     named = path
     if place == "link":
-        named = "/home/plain/link.json"
+        named = f"{HOME}/link.json"
         bare_host.place(Entry(named, link=path))
     script = script_of(Selection(only=("docker-daemon-icc",)).resolve(packaged_library()).needs("host"))
     told = rule(bare_host, script)
@@ -201,12 +202,12 @@ def test_a_program_of_the_account_gets_no_file_read(bare_host: TestHost, tmp_pat
         return bare_host.ssh(start, user="plain", stdin=HEADER + script)
 
     try:
-        assert "of its own" in said("/home/plain/own.json")
+        assert "of its own" in said(f"{HOME}/own.json")
         answer = said(named)
         assert f"--config-file={named}" in answer
         assert SECRET not in answer
     finally:
-        bare_host.remove(path, "/home/plain/own.json", named)
+        bare_host.remove(path, f"{HOME}/own.json", named)
 
 
 def test_full_sudo_goes_on_to_do(bare_host: TestHost) -> None:
