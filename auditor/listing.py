@@ -63,6 +63,10 @@ def show_benchmarks(library: Library) -> None:
     columns = [("benchmark", False), ("version", False), ("controls", True), ("covered", True)]
     _print_table([*columns, *((heading, True) for heading, _ in _DECIDED.values())], rows)
     print()  # noqa: T201
+    for name in library.names():
+        for edition in library.editions(name):
+            note = f"; preliminary: {edition.preliminary}" if edition.preliminary else ""
+            print(f"for Kubernetes {edition.kubernetes}: {name}@{edition.version}{note}")  # noqa: T201
     for heading, why in _DECIDED.values():
         print(f"{heading}: {why}")  # noqa: T201
     print("auditor benchmarks show NAME@VERSION says it of every control.")  # noqa: T201
