@@ -215,7 +215,7 @@ def test_a_mixed_fleet() -> None:
     assert sum(b.counts.total for b in view.benchmarks) == len(run.findings)
     for b in view.benchmarks:
         assert b.counts.total == sum((f.benchmark, f.version) == (b.info.name, b.info.version) for f in run.findings)
-        assert all(c.counts.total in (0, 1) for c in b.controls)
+        assert b.info.name != NAME or all(c.counts.total in (0, 1) for c in b.controls)
     assert len(run.notices) == 1
     back = run_of(json.loads(json.dumps(to_document(run))))
     assert (back.benchmarks, back.notices, back.targets) == (run.benchmarks, run.notices, run.targets)
