@@ -238,10 +238,11 @@ def test_names_that_only_sound_like_secrets(name: str) -> None:
     assert redact_data({name: ["a", 1, True]}) == {name: ["a", 1, True]}
 
 
-def test_booleans_stay() -> None:
-    assert redact_args(["--use-service-account-credentials=true", "--use-service-account-credentials", "--other"]) == [
-        "--use-service-account-credentials=true", "--use-service-account-credentials", "--other",
-    ]  # fmt: skip
+@pytest.mark.parametrize("word", ["true", "False", "T", "f", "1", "0"])
+def test_booleans_stay(word: str) -> None:
+    args = [f"--use-service-account-credentials={word}", "--use-service-account-credentials", word, "--other"]
+    assert redact_args(args) == args
+    assert redact_args(["--use-service-account-credentials", "--other"]) == ["--use-service-account-credentials", "--other"]
     assert redact_data({"automountServiceAccountToken": False, "token": None}) == {
         "automountServiceAccountToken": False,
         "token": None,

@@ -28,7 +28,8 @@ _ABOUT = frozenset({
     "expiry", "file", "files", "issuer", "lifetime", "limit", "lookup", "mode", "name", "namespace", "path", "period", "policy",
     "provider", "ref", "rotation", "size", "syncs", "timeout", "ttl", "type", "version", "webhook",
 })  # fmt: skip
-_BOOLEANS = frozenset({"true", "false"})
+#: In every spelling that Go's programs take, in lower case; none of them is a secret.
+_BOOLEANS = frozenset({"true", "false", "t", "f", "1", "0"})
 
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://([^\s/?#@]*(?:@[^\s/?#@]*)*)@")
 _SHAPES = (
