@@ -1,7 +1,9 @@
 """Which version of the Kubernetes benchmark judges what: by the published table, and never silently where that doesn't fit."""
 
+import html as markup
 import json
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 
 from auditor.audit import Judge, Selection
 from auditor.catalogue import lint, packaged
@@ -219,6 +222,25 @@ def test_a_mixed_fleet() -> None:
     assert len(run.notices) == 1
     back = run_of(json.loads(json.dumps(to_document(run))))
     assert (back.benchmarks, back.notices, back.targets) == (run.benchmarks, run.notices, run.targets)
+
+
+def test_said_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the terminal, in each report, in the results: once for the run and on the target."""
+    import reports
+    from auditor.summary import show
+
+    run = judged(cluster("v1.34.1", "cp-1"), node("v1.30.1"))
+    (notice,) = run.notices
+    html, pdf, document = reports.write(run, tmp_path, ["html", "pdf", "json"])
+    show(run, [], [])
+    text = "".join(page.extract_text() for page in PdfReader(pdf).pages)
+    said = {"terminal": capsys.readouterr().out, "pdf": text, "html": markup.unescape(re.sub("<[^>]*>", "", html.read_text()))}
+    for where, words in said.items():
+        assert "".join(notice.split()) in "".join(words.split()), where
+    assert "".join(said["pdf"].split()).count("".join(notice.partition(": ")[2].split())) >= 3, "cover, scope, target"
+    written = json.loads(document.read_text())
+    assert written["run"]["notices"] == [notice]
+    assert all("ATTENTION" in b["selected_because"] for b in written["benchmarks"] if b["name"] == NAME)
 
 
 def test_reasons_name_their_targets() -> None:
