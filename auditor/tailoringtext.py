@@ -35,7 +35,7 @@ tailoring: 1
 #     sections: ["1", "2", "5"]
 #     reason: The baseline of our platform team
 #     exclude:
-#       - {control: 2.15@cis-docker, reason: Hosts are rebuilt instead}
+#       - {control: docker-live-restore, reason: Hosts are rebuilt instead}
 #       - {section: "1.2", reason: Another team's benchmark}
 #     include:
 #       - {control: docker-daemon-userns-remap, reason: Wanted in spite of its level}
@@ -65,7 +65,7 @@ tailoring: 1
 
 # What a person found out about controls that evidence can't decide. The finding stays manual and carries the verdict.
 # attestations:
-#   - control: 5.27@cis-docker
+#   - control: docker-image-rebuilt
 #     targets: ["*"]
 #     verdict: pass
 #     by: Kim Stone
