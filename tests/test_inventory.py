@@ -95,7 +95,7 @@ def test_targets(write: Callable[[str], Path]) -> None:
         Target("here", "local"),
         Target("ci", "docker", "unix:///var/run/docker.sock"),
         Target("remote", "docker", "tcp://10.0.0.5:2376", ("prod",)),
-        Target("prod-cluster", "kubernetes", "prod", ("prod",)),
+        Target("prod-cluster", "kubernetes", "prod", ("prod",), ("cp-1", "web-1")),
         Target("inside", "kubernetes", "in-cluster"),
     ]
 
