@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from auditor import __version__, session
+from auditor import __version__, cli_history, session
 
 if TYPE_CHECKING:
     from auditor.audit import Selection
@@ -57,6 +57,13 @@ reporting = _options(
         "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the reports [cis-audit-RUN]."
     ),
     click.option("--format", "formats", default=_FORMATS, show_default=True, metavar="LIST", help="Reports to write, with commas."),
+    click.option(
+        "--pdf",
+        default="by-control",
+        show_default=True,
+        metavar="LIST",
+        help="PDF documents, with commas: by-control, summary, per-target (one a target).",
+    ),
 )
 storing = _options(
     click.option("--store", metavar="URL", help="Run history: a database URL [an SQLite file below ~/.local/state]."),
@@ -88,9 +95,14 @@ def cli() -> None:
 @reporting
 @storing
 @click.option("--no-store", is_flag=True, help="Keep no run history.")
+@click.option("--recheck", metavar="RUN", help="Audit again just what failed or was an error in this run, and show what changed.")
 @click.option("--demo", is_flag=True, help="Audit the evidence that ships with the program: a full report in seconds.")
 def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None, **options: Any) -> None:  # noqa: FBT001
     """Collect, judge, score, store and report. Without an inventory, this machine."""
+    if (recheck := options.pop("recheck")) is not None:
+        if demo:
+            raise click.UsageError("--demo can't be re-checked: its evidence never changes")
+        sys.exit(cli_history.recheck(recheck, session.inventory_of(inventory), options, store, no_store=no_store))
     library, selection, gates = session.prepare(options)
     formats = session.formats_of(options["formats"])
     if demo and (inventory or options["limit"]):
@@ -148,7 +160,7 @@ def collect(inventory: Path | None, output: Path, **options: Any) -> None:
 def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> None:  # noqa: FBT001
     """Judge collected evidence (a file or a folder of them) without touching any target."""
     from auditor import evidence
-    from auditor.audit import Judge
+    from auditor.audit import Judge, clusters_last
 
     library, selection, gates = session.prepare(options)
     formats = session.formats_of(options["formats"])
@@ -156,7 +168,7 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
     judge = Judge(selection.resolve(library), session.selected(options))
     bundles = evidence.load_all(bundle)
     session.refuse_twins(bundles)
-    for found in bundles:
+    for found in clusters_last(bundles):
         judge.add(found)
     run = judge.run([b.target.name for b in bundles])
     sys.exit(session.finish(run, options, formats, gates, kept_in))
@@ -166,26 +178,20 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
 @click.argument("run", default="latest")
 @reporting
 @storing
-def report(run: str, store: str | None, output: Path | None, formats: str) -> None:
+def report(run: str, store: str | None, output: Path | None, formats: str, pdf: str) -> None:
     """Write the reports of a run of the history again (its id, the beginning of it, or "latest")."""
     import reports
 
     wanted = session.formats_of(formats)
-    found = session.open_store(store).load(run)
-    for path in reports.write(found, output or Path(f"cis-audit-{found.id}"), wanted):
+    session.pdf_modes(pdf)
+    kept = session.open_store(store)
+    found = kept.load(run)
+    told = session.report_options(found.id, pdf, kept)
+    for path in reports.write(found, output or Path(f"cis-audit-{found.id}"), wanted, told):
         click.echo(f"written: {path}")
 
 
-@cli.command()
-@storing
-@click.option("--limit", "count", type=click.IntRange(1), default=20, show_default=True, help="How many runs.")
-@click.option("--target", help="Only runs that audited this target.")
-@click.option("--benchmark", help="Only runs against this benchmark.")
-def history(store: str | None, count: int, target: str | None, benchmark: str | None) -> None:
-    """List earlier runs, the latest first."""
-    from auditor.listing import show_history
-
-    show_history(session.open_store(store).history(count, target=target, benchmark=benchmark))
+cli_history.add_to(cli)
 
 
 @cli.command()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from auditor.catalogue import Library, decode_definition
 from auditor.model import Benchmark, Decided
+from auditor.past import days
 from auditor.summary import percent
 from auditor.terminal import clean
 from auditor.yamlfile import InputError, Mistake, did_you_mean
 
 if TYPE_CHECKING:
+    from auditor.past import Age, TrendPoint
     from auditor.store import RunSummary
 
 
@@ -28,16 +30,58 @@ def _print_table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[st
         table.add_column(title, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console.width = 120
+    console.print(table)
 
 
 def show_history(runs: Sequence[RunSummary]) -> None:
     """Print runs, one a line."""
-    columns = [("run", False), ("started", False), ("targets", True), ("audited", True), ("score %", True), ("coverage %", True),
-               ("fail", True), ("error", True)]  # fmt: skip
-    rows = [[r.id, r.started, str(r.targets), str(r.audited), percent(r.score), percent(r.coverage), str(r.counts.fail),
-             str(r.counts.error)] for r in runs]  # fmt: skip
+    columns = [("run", False), ("started", False), ("kind", False), ("targets", True), ("audited", True), ("score %", True),
+               ("coverage %", True), ("fail", True), ("error", True)]  # fmt: skip
+    rows = [[r.id, r.started, r.kind + (", baseline" if r.baseline else ""), str(r.targets), str(r.audited), percent(r.score),
+             percent(r.coverage), str(r.counts.fail), str(r.counts.error)] for r in runs]  # fmt: skip
     _print_table(columns, rows) if rows else print("no runs yet")  # noqa: T201
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def _bars(values: Sequence[float | None]) -> str:
+    """Return small bars from the lowest of the values to the highest; a blank for none."""
+    present = [v for v in values if v is not None]
+    low, span = min(present, default=0), (max(present, default=0) - min(present, default=0)) or 1
+    return "".join(" " if v is None else _BARS[int((v - low) / span * (len(_BARS) - 1))] for v in values)
+
+
+def show_trend(trend: Mapping[str, Sequence[TrendPoint]]) -> None:
+    """Print where a benchmark's score and its open failures are going, over the targets of the latest full run."""
+    for benchmark, points in trend.items():
+        if len(points) > 1:
+            first, last = points[0], points[-1]
+            print(  # noqa: T201
+                f"\n{clean(benchmark)}, {len(points)} comparable runs: score {_bars([p.score for p in points])} "
+                f"{percent(first.score)} to {percent(last.score)}; open failures {_bars([p.fail for p in points])} "
+                f"{first.fail} to {last.fail}; errors {first.error} to {last.error}"
+            )
+
+
+def show_failures(run: RunSummary, found: Sequence[tuple[Mapping[str, Any], Age]], limit: int) -> None:
+    """Print the failures of a run with their age: since when, as far as runs are kept, and in how many runs."""
+    columns = [("since", False), ("days", True), ("runs", True), ("severity", False), ("target", False), ("control", False)]
+    rows = []
+    for d, age in found[:limit]:
+        old = days(age.since, run.started)
+        grave = d["severity"] + (", waived" if (d.get("waiver") or {}).get("complete") else "")
+        what = f"{d['id']} {d['title']}"
+        rows.append([age.since[:10], "?" if old is None else str(old), str(age.runs), grave, d["target"], what])
+    if not rows:
+        print(f"no failures in run {run.id}")  # noqa: T201
+        return
+    _print_table(columns, rows)
+    more = f", the oldest {limit} shown (--limit)" if len(found) > limit else ""
+    print(f"{len(found)} failures in run {run.id} of {run.started}{more}")  # noqa: T201
 
 
 #: What reports of coverage say about each kind of deciding: a heading, and why it isn't automatic.

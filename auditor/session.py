@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from auditor.model import AuditRun, Evidence
     from auditor.summary import Gates
     from auditor.tailoring import Tailoring
+    from reports import Options
 
 
 def packaged_library() -> Library:
@@ -32,6 +33,7 @@ def prepare(options: dict[str, Any]) -> tuple[Library, Selection, Gates]:
     from auditor.summary import Gates
     from auditor.tailoring import NOTHING, load
 
+    pdf_modes(options.get("pdf", ""))  # before anything is audited
     fail_on = Severity(options["fail_on"]) if options.get("fail_on") else None
     library = packaged_library()
     site = NOTHING
@@ -97,6 +99,30 @@ def formats_of(words: str) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
+def report_options(run: str, pdf: str, store: Any) -> Options:
+    """Return what reports are told beside a run that the store, where there is one, holds. Raises `click.BadParameter`."""
+    import reports
+    from auditor.past import Past
+
+    past = Past()
+    if store is not None:
+        from auditor.trends import past_of
+
+        past = past_of(store, run)
+    return reports.Options(pdf_modes(pdf), past)
+
+
+def pdf_modes(words: str) -> tuple[str, ...]:
+    """Return the PDF documents that a list names."""
+    import reports
+
+    wanted = tuple(dict.fromkeys(w.strip() for w in words.split(",") if w.strip()))
+    for word in wanted:
+        if word not in reports.PDF_MODES:
+            raise click.BadParameter(f"there is no document {word!r}; known: {', '.join(reports.PDF_MODES)}", param_hint="--pdf")
+    return wanted
+
+
 def plan(chosen: Inventory, library: Library, selection: Selection, options: dict[str, Any]) -> Plan:
     """Settle what is audited against what, so that whatever is wrong with it is said before anything is done."""
     from auditor import inventory
@@ -155,13 +181,13 @@ def demo_run(library: Library, selection: Selection) -> AuditRun:
     from importlib.resources import as_file, files
 
     from auditor import evidence
-    from auditor.audit import Judge
+    from auditor.audit import Judge, clusters_last
 
     tailored = {"tailoring": list(selection.tailoring.files)} if selection.tailoring.files else {}
     judge = Judge(selection.resolve(library), {"demo": True, **tailored})
     with as_file(files("auditor") / "demo") as folder:
         bundles = evidence.load_all(folder)
-    for found in bundles:
+    for found in clusters_last(bundles):
         judge.add(found)
     return judge.run([b.target.name for b in bundles])
 
@@ -203,9 +229,15 @@ def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Ga
             store.save(run)
         except Exception as error:  # noqa: BLE001 - the reports must be written though the history can't be kept
             problems.append(f"the run history was not kept: {error}")
+    told = report_options(run.id, options["pdf"], None)
+    if store is not None and not problems:
+        try:
+            told = report_options(run.id, options["pdf"], store)
+        except Exception as error:  # noqa: BLE001 - reports without a past are better than none
+            problems.append(f"earlier runs can't be read, so the reports hold no trend: {error}")
     for name in formats:
         try:
-            written += reports.write(run, folder, [name])
+            written += reports.write(run, folder, [name], told)
         except (reports.ReportError, OSError) as error:
             problems.append(f"the {name} report was not written: {error}")
     if not options["quiet"]:

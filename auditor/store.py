@@ -7,10 +7,10 @@ filter by, and the whole document. What is loaded equals what was saved, to the 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Self
 from auditor.model import AuditRun, Counts, TargetStatus
 from auditor.results import counts_document, run_of, to_document
 from auditor.score import mean
+from auditor.tables import SCHEMA_VERSION, kind_of, tables, upgrade
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
 LOCK_SECONDS = 30
 
 
@@ -45,6 +45,13 @@ class RunSummary:
     score: float | None
     coverage: float | None
     counts: Counts
+    kind: str = "full"  # or "re-check" or "demo": what these found is no measure of the whole
+    baseline: bool = False
+
+
+#: The name of the mark that `Store.mark` sets.
+BASELINE = "baseline"
+_BACK = re.compile(r"latest(?:~([0-9]{1,6}))?")
 
 
 def default_url() -> str:
@@ -66,11 +73,11 @@ class Store:
         except sa.exc.ArgumentError:
             raise StoreError(f"{url!r} is no database URL such as sqlite:////path/to/history.sqlite") from None
         self.name = parsed.database or str(parsed) if parsed.get_backend_name() == "sqlite" else parsed.render_as_string()
-        self._tables = _tables()
-        with self._plainly():
+        self.tables = tables()
+        with self.plainly():
             self._engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else sa.create_engine(parsed)
         try:
-            with self._plainly():
+            with self.plainly():
                 self._prepare()
         except StoreError:
             self.close()
@@ -91,27 +98,27 @@ class Store:
         import sqlalchemy as sa
 
         rows = _rows(run)
-        with self._plainly(), self._engine.begin() as connection:
-            texts = self._tables.texts
+        with self.plainly(), self._engine.begin() as connection:
+            texts = self.tables.texts
             for row in rows.pop("texts"):
                 if connection.execute(sa.select(texts.c.sha256).where(texts.c.sha256 == row["sha256"])).first() is None:
                     with contextlib.suppress(sa.exc.IntegrityError), connection.begin_nested():  # somebody else just wrote it
                         connection.execute(texts.insert(), row)
             for table, listed in rows.items():
                 if listed:
-                    connection.execute(getattr(self._tables, table).insert(), listed)
+                    connection.execute(getattr(self.tables, table).insert(), listed)
 
     def load(self, run: str = "latest") -> AuditRun:
-        """Return a run by its id, the beginning of its id, or ``latest``; raises `StoreError`."""
-        with self._plainly(), self._reading() as connection:
-            found = self._find(connection, run)
+        """Return a run by (the beginning of) its id, ``latest``, ``latest~2`` (two before) or ``baseline``; raises `StoreError`."""
+        with self.plainly(), self.reading() as connection:
+            found = self.find(connection, run)
             try:
                 return run_of(self._document(connection, found))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(f"{self.name}: run {found} can't be read ({type(error).__name__}: {_line(error)})") from None
 
     def _document(self, connection: sa.Connection, run: str) -> dict[str, Any]:
-        t = self._tables
+        t = self.tables
 
         def documents(table: sa.Table) -> list[Any]:
             query = table.select().where(table.c.run == run).order_by(table.c.position)
@@ -126,49 +133,104 @@ class Store:
         return {"run": json.loads(head.document), "targets": documents(t.targets), "benchmarks": benchmarks,
                 "findings": documents(t.findings), "scores": documents(t.scores)}  # fmt: skip
 
-    def history(self, limit: int = 20, *, target: str | None = None, benchmark: str | None = None) -> list[RunSummary]:
-        """Return the latest runs, newest first; raises `StoreError`.
+    def history(
+        self, limit: int = 20, *, target: str | None = None, benchmark: str | None = None, since: str = ""
+    ) -> list[RunSummary]:
+        """Return the latest runs, newest first, none that started before ``since`` (ISO 8601, UTC); raises `StoreError`.
 
         With ``target`` or ``benchmark`` (``name`` or ``name@version``) only runs that have it, and only its scores.
         """
         import sqlalchemy as sa
 
-        t = self._tables
+        t = self.tables
         wanted_targets = [] if target is None else [t.targets.c.name == _column(target)]
         wanted_scores = [] if target is None else [t.scores.c.target == _column(target)]
         if benchmark is not None:
             name, _, version = benchmark.partition("@")
             wanted_scores += [t.scores.c.benchmark == _column(name), *([t.scores.c.version == _column(version)] if version else [])]
-        query = t.runs.select().order_by(t.runs.c.started.desc(), t.runs.c.finished.desc(), t.runs.c.id.desc()).limit(limit)
+        query = t.runs.select().where(t.runs.c.started >= since).order_by(*self.newest()).limit(limit)
         if target is not None:
             query = query.where(sa.exists().where(t.targets.c.run == t.runs.c.id, *wanted_targets))
         if benchmark is not None:
             query = query.where(sa.exists().where(t.scores.c.run == t.runs.c.id, *wanted_scores))
         ids = sa.select(query.subquery().c.id)
-        with self._plainly(), self._reading() as connection:
+        with self.plainly(), self.reading() as connection:
             runs = connection.execute(query).all()
             statuses = sa.select(t.targets.c.run, t.targets.c.status).where(t.targets.c.run.in_(ids), *wanted_targets)
             targets = connection.execute(statuses).all()
             scores = connection.execute(t.scores.select().where(t.scores.c.run.in_(ids), *wanted_scores)).all()
+            marked = connection.execute(sa.select(t.marks.c.run).where(t.marks.c.name == BASELINE)).scalar()
         by_run: dict[str, tuple[list[Any], list[Any]]] = {r.id: ([], []) for r in runs}
         for i, rows in enumerate((targets, scores)):
             for row in rows:
                 by_run[row.run][i].append(row)
-        return [_summary(r, *by_run[r.id]) for r in runs]
+        return [_summary(r, *by_run[r.id], baseline=r.id == marked) for r in runs]
 
-    def _reading(self) -> sa.Connection:
+    def reading(self) -> sa.Connection:
+        """Return a connection for queries alone; use it inside `plainly`."""
         return self._engine.execution_options(reads=True).connect()
 
-    def _find(self, connection: sa.Connection, wanted: str) -> str:
+    def newest(self) -> tuple[sa.ColumnElement[Any], ...]:
+        """Return the order of runs: the newest first, the same one every time."""
+        runs = self.tables.runs.c
+        return (runs.started.desc(), runs.finished.desc(), runs.id.desc())
+
+    def mark(self, run: str) -> str:
+        """Make a run the baseline, in place of the one that was; return its id. Raises `StoreError`."""
+        marks = self.tables.marks
+        with self.plainly(), self._engine.begin() as connection:
+            found = self.find(connection, run)
+            connection.execute(marks.delete().where(marks.c.name == BASELINE))
+            connection.execute(marks.insert(), {"name": BASELINE, "run": found})
+        return found
+
+    def unmark(self) -> None:
+        """Have no baseline any more."""
+        marks = self.tables.marks
+        with self.plainly(), self._engine.begin() as connection:
+            connection.execute(marks.delete().where(marks.c.name == BASELINE))
+
+    def prune(self, *, keep: int | None = None, before: str | None = None, dry: bool = False) -> list[str]:
+        """Delete the runs beyond the newest ``keep``, or those that started before a time; return their ids, newest first.
+
+        The baseline is never among them. With ``dry`` nothing is deleted. Raises `StoreError`.
+        """
         import sqlalchemy as sa
 
-        runs = self._tables.runs
-        newest = runs.select().order_by(runs.c.started.desc(), runs.c.finished.desc(), runs.c.id.desc())
-        if wanted == "latest":
-            row = connection.execute(newest.limit(1)).first()
-            if row is None:
-                raise StoreError(f"{self.name}: no run is stored yet")
-            return str(row.id)
+        t = self.tables
+        with self.plainly(), self.reading() if dry else self._engine.begin() as connection:
+            rows = connection.execute(sa.select(t.runs.c.id, t.runs.c.started).order_by(*self.newest())).all()
+            marked = set(connection.execute(sa.select(t.marks.c.run)).scalars())
+            old = rows[keep:] if keep is not None else [r for r in rows if before is not None and r.started < before]
+            gone = [str(r.id) for r in old if r.id not in marked]
+            if not dry:
+                for run in gone:
+                    for table in (t.findings, t.scores, t.targets, t.benchmarks):
+                        connection.execute(table.delete().where(table.c.run == run))
+                    connection.execute(t.runs.delete().where(t.runs.c.id == run))
+                used = sa.select(t.benchmarks.c.text).distinct()
+                connection.execute(t.texts.delete().where(t.texts.c.sha256.not_in(used)))
+        return gone
+
+    def find(self, connection: sa.Connection, wanted: str) -> str:
+        """Return the id that ``wanted`` means; raises `StoreError`."""
+        import sqlalchemy as sa
+
+        runs, marks = self.tables.runs, self.tables.marks
+        newest = sa.select(runs.c.id).order_by(*self.newest())
+        back = _BACK.fullmatch(wanted)
+        if back:
+            found = connection.execute(newest.limit(1).offset(int(back[1] or 0))).scalar()
+            if found is None:
+                raise StoreError(
+                    f"{self.name}: no run is stored yet" if not back[1] else f"{self.name}: there is no run {wanted!r}"
+                )
+            return str(found)
+        if wanted == BASELINE:
+            found = connection.execute(sa.select(marks.c.run).where(marks.c.name == BASELINE)).scalar()
+            if found is None:
+                raise StoreError(f"{self.name}: no run is the baseline; auditor history baseline RUN makes one so")
+            return str(found)
         prefix = _column(wanted)
         ids = [str(r.id) for r in connection.execute(newest.where(sa.func.substr(runs.c.id, 1, len(prefix)) == prefix).limit(6))]
         if wanted in ids:
@@ -180,36 +242,43 @@ class Store:
         return ids[0]
 
     def _prepare(self) -> None:
-        """See that the tables are there and are ours."""
-        with self._reading() as connection:
-            if self._is_ours(connection):
-                return
-        with self._engine.begin() as connection:  # alone now: of two first runs at once, the second finds the tables of the first
-            if not self._is_ours(connection):
-                meta = self._tables.meta
-                meta.metadata.create_all(connection)
-                connection.execute(meta.insert(), {"name": "schema_version", "value": str(SCHEMA_VERSION)})
-
-    def _is_ours(self, connection: sa.Connection) -> bool:
-        """Return whether the tables are there; raises `StoreError` when they are of another version or another program."""
+        """See that the tables are there, are ours and are today's."""
         import sqlalchemy as sa
 
-        meta = self._tables.meta
-        tables = sa.inspect(connection).get_table_names()
-        if meta.name not in tables:
-            if tables:
-                raise StoreError(f"{self.name}: is another program's database (it has a table {tables[0]!r})")
-            return False
+        with self.reading() as connection:
+            if self._version(connection) == SCHEMA_VERSION:
+                return
+        with self._engine.begin() as connection:  # alone now: of two first runs at once, the second finds the tables of the first
+            meta = self.tables.meta
+            if self._version(connection) is None:
+                meta.metadata.create_all(connection)
+                connection.execute(meta.insert(), {"name": "schema_version", "value": str(SCHEMA_VERSION)})
+                return
+            connection.execute(sa.select(meta).with_for_update()).all()  # where writers don't exclude each other by themselves
+            version = self._version(connection)
+            if version is not None and version < SCHEMA_VERSION:
+                upgrade(connection, version)
+
+    def _version(self, connection: sa.Connection) -> int | None:
+        """Return the version of the tables, None where there are none; raises `StoreError` when they are not ours to read."""
+        import sqlalchemy as sa
+
+        meta = self.tables.meta
+        present = sa.inspect(connection).get_table_names()
+        if meta.name not in present:
+            if present:
+                raise StoreError(f"{self.name}: is another program's database (it has a table {present[0]!r})")
+            return None
         row = connection.execute(meta.select().where(meta.c.name == "schema_version")).first()
         version = row.value if row else "none"
-        if version != str(SCHEMA_VERSION):
+        if not (version.isdecimal() and 1 <= int(version) <= SCHEMA_VERSION):
             raise StoreError(
                 f"{self.name}: has the schema version {version}, this auditor knows {SCHEMA_VERSION}: use one that fits"
             )
-        return True
+        return int(version)
 
     @contextlib.contextmanager
-    def _plainly(self) -> Iterator[None]:
+    def plainly(self) -> Iterator[None]:
         """Turn what a database can raise into one line about this one."""
         import sqlalchemy as sa
 
@@ -259,47 +328,6 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
-@dataclass(frozen=True)
-class _Tables:
-    meta: sa.Table
-    runs: sa.Table
-    texts: sa.Table
-    benchmarks: sa.Table
-    targets: sa.Table
-    findings: sa.Table
-    scores: sa.Table
-
-
-@functools.cache
-def _tables() -> _Tables:
-    import sqlalchemy as sa
-
-    metadata = sa.MetaData()
-    text, number = sa.Text, sa.Integer
-
-    def of_run(name: str, *columns: sa.Column[Any]) -> sa.Table:
-        run = sa.Column("run", text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-        position = sa.Column("position", number, primary_key=True)
-        return sa.Table(name, metadata, run, position, *columns, sa.Column("document", text, nullable=False))
-
-    return _Tables(
-        meta=sa.Table("meta", metadata, sa.Column("name", text, primary_key=True), sa.Column("value", text, nullable=False)),
-        runs=sa.Table(
-            "runs", metadata, sa.Column("id", text, primary_key=True), sa.Column("started", text, nullable=False, index=True),
-            sa.Column("finished", text, nullable=False), sa.Column("document", text, nullable=False),
-        ),
-        # A benchmark's words are the same in every run, so they are kept once.
-        texts=sa.Table("texts", metadata, sa.Column("sha256", text, primary_key=True), sa.Column("document", text, nullable=False)),
-        benchmarks=of_run("benchmarks", sa.Column("name", text), sa.Column("version", text), sa.Column("sha256", text),
-                          sa.Column("text", text, sa.ForeignKey("texts.sha256"), nullable=False)),
-        targets=of_run("targets", sa.Column("name", text, index=True), sa.Column("kind", text), sa.Column("status", text)),
-        findings=of_run("findings", *(sa.Column(n, text) for n in ("target", "benchmark", "version", "id", "control")),
-                        sa.Column("level", number), sa.Column("severity", text), sa.Column("status", text)),
-        scores=of_run("scores", *(sa.Column(n, text) for n in ("target", "benchmark", "version")), sa.Column("score", sa.Double),
-                      sa.Column("coverage", sa.Double), *(sa.Column(n, number) for n in counts_document(Counts()))),
-    )  # fmt: skip
-
-
 def _json(value: Any) -> str:
     """ASCII alone, so that text that a database refuses (NUL, half a surrogate pair) is written as its escape."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
@@ -325,7 +353,14 @@ def _rows(run: AuditRun) -> dict[str, list[dict[str, Any]]]:
     finding_columns = ("target", "benchmark", "version", "id", "control", "level", "severity", "status")
     return {
         "texts": [{"sha256": digest, "document": words} for digest, words in texts.items()],
-        "runs": [{"id": key, **_columns(document["run"], ("started", "finished")), "document": _json(document["run"])}],
+        "runs": [
+            {
+                "id": key,
+                **_columns(document["run"], ("started", "finished")),
+                "kind": kind_of(run.selection),
+                "document": _json(document["run"]),
+            }
+        ],
         "benchmarks": benchmarks,
         "targets": _listed(key, document["targets"], ("name", "kind", "status")),
         "findings": _listed(key, document["findings"], finding_columns),
@@ -344,7 +379,7 @@ def _listed(run: str, documents: list[dict[str, Any]], names: tuple[str, ...]) -
     return [{"run": run, "position": i, **_columns(d, names), "document": _json(d)} for i, d in enumerate(documents)]
 
 
-def _summary(run: Any, targets: list[Any], scores: list[Any]) -> RunSummary:
+def _summary(run: Any, targets: list[Any], scores: list[Any], *, baseline: bool) -> RunSummary:
     counts = {n: sum(getattr(s, n) for s in scores) for n in counts_document(Counts())}
     return RunSummary(
         id=run.id,
@@ -355,4 +390,6 @@ def _summary(run: Any, targets: list[Any], scores: list[Any]) -> RunSummary:
         score=mean(s.score for s in scores),
         coverage=mean(s.coverage for s in scores),
         counts=Counts(counts.pop("pass"), **counts),
+        kind=run.kind or "full",
+        baseline=baseline,
     )

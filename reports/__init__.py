@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
 from auditor.files import write_private
 from auditor.model import AuditRun
+from auditor.past import Past
 from reports.error import ReportError
 
 #: Each format's renderer, ``module:function``: it takes a run and returns the file's content. Loaded only when it is asked for.
@@ -16,35 +18,59 @@ FORMATS: dict[str, str] = {"html": "reports.as_html:render", "pdf": "reports.as_
 #: Each format's file name.
 FILES: dict[str, str] = {"html": "report.html", "pdf": "report.pdf", "json": "results.json"}
 
-__all__ = ["FILES", "FORMATS", "ReportError", "render", "write"]
+#: What the PDF can hold: everything once, grouped by control; only the summary; one document a target with its full detail.
+PDF_MODES = ("by-control", "summary", "per-target")
+
+__all__ = ["FILES", "FORMATS", "PDF_MODES", "Options", "ReportError", "render", "write"]
 
 
-def render(run: AuditRun, format_: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What renderers are told beside the run: which of the `PDF_MODES`, and what earlier runs found."""
+
+    pdf: tuple[str, ...] = ("by-control",)
+    past: Past = field(default_factory=Past)
+
+
+def render(run: AuditRun, format_: str, options: Options | None = None) -> bytes:
     """Return a run's report in one of the `FORMATS`; raises `ReportError`."""
     if format_ not in FORMATS:
         raise ReportError(f"there is no report format {format_!r}; known: {', '.join(FORMATS)}")
     module, _, function = FORMATS[format_].partition(":")
-    content = getattr(import_module(module), function)(run)
+    renderer = getattr(import_module(module), function)
+    content = renderer(run, past=options.past) if format_ == "html" and options is not None else renderer(run)
     assert isinstance(content, bytes)
     return content
 
 
-def write(run: AuditRun, folder: Path, formats: Sequence[str]) -> list[Path]:
+def _documents(run: AuditRun, format_: str, options: Options | None) -> Iterator[tuple[str, bytes | ReportError]]:
+    """Yield the names and contents of a format's files; most have one."""
+    if format_ == "pdf" and options is not None:
+        yield from import_module("reports.as_pdf").documents(run, options.pdf)
+        return
+    try:
+        yield FILES.get(format_, format_), render(run, format_, options)
+    except ReportError as error:
+        yield FILES.get(format_, format_), error
+
+
+def write(run: AuditRun, folder: Path, formats: Sequence[str], options: Options | None = None) -> list[Path]:
     """Write a run's reports into a folder (files with mode 0600) and return their paths in the order of ``formats``.
 
-    A format that fails doesn't keep the others from being written: `ReportError` is raised at the end, one line a failure.
+    A file that fails doesn't keep the others from being written: `ReportError` is raised at the end, one line a failure.
     """
     paths, failures = [], []
     for format_ in formats:
-        try:
-            content = render(run, format_)
-            path = folder / FILES[format_]
-            write_private(path, content)
-            paths.append(path)
-        except ReportError as error:
-            failures.append(str(error))
-        except OSError as error:
-            failures.append(f"{folder / FILES[format_]}: can't be written: {error.strerror}")
+        for name, content in _documents(run, format_, options):
+            try:
+                if isinstance(content, ReportError):
+                    raise content
+                write_private(folder / name, content)
+                paths.append(folder / name)
+            except ReportError as error:
+                failures.append(str(error))
+            except OSError as error:
+                failures.append(f"{folder / name}: can't be written: {error.strerror}")
     if failures:
-        raise ReportError("\n".join(failures))
+        raise ReportError("\n".join(dict.fromkeys(failures)))
     return paths

@@ -28,9 +28,6 @@ BUDGET = 3_000
 #: From this many targets on, lists of targets are cut (and say so): what is left out is in every other report.
 FLEET = 100
 
-#: What a document can hold: everything once, grouped by control; only the summary; or one target.
-MODES = ("by-control", "summary", "per-target")
-
 _CHILD = Path(__file__).with_name("pdf_child.py")
 
 
@@ -115,7 +112,7 @@ def _file_name(target: str, taken: set[str]) -> str:
 
 
 def documents(run: AuditRun, modes: Sequence[str]) -> Iterator[tuple[str, bytes | ReportError]]:
-    """Lay out what each of `MODES` stands for: yields file names (with ``/``) and contents, or why there is none."""
+    """Lay out what each of `reports.PDF_MODES` stands for: yields file names (with ``/``) and contents, or why there is none."""
     for mode in modes:
         if mode != "per-target":
             yield "report.pdf" if mode == "by-control" else f"{mode}.pdf", _tried(run, mode, "")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from auditor.model import SEVERITY_ORDER, STATUS_ORDER
+from auditor.model import SEVERITY_ORDER, STATUS_ORDER, Status
+from auditor.past import Past
 from reports.environment import clip
+from reports.text import plural
 from reports.view import View
 
 _STATUS = {s: i for i, s in enumerate(STATUS_ORDER)}
@@ -26,7 +28,7 @@ class _Strings:
         return [clip(text) for text in self.index]
 
 
-def columns(view: View) -> dict[str, Any]:
+def columns(view: View, past: Past | None = None) -> dict[str, Any]:
     """Return the findings of a view, as JSON values.
 
     ``evidence`` holds each distinct verdict once: its status, its reason, what people decided (in a word and in a sentence), and
@@ -40,6 +42,8 @@ def columns(view: View) -> dict[str, Any]:
     evidence: dict[str, list[int]] = {"status": [], "reason": [], "mark": [], "decided": [], "start": [0]}
     observations: dict[str, list[int]] = {"subject": [], "status": [], "expected": [], "actual": [], "source": []}
     findings: dict[str, list[int]] = {"target": [], "control": [], "evidence": []}
+    ages = past.ages if past else {}
+    since: dict[int, int] = {}
     o_subject, o_status, o_expected, o_actual, o_source = observations.values()
     controls: list[list[int]] = []
     for b, benchmark in enumerate(view.benchmarks):
@@ -63,6 +67,11 @@ def columns(view: View) -> dict[str, Any]:
                 findings["target"] += [targets[name] for name in group.targets]
                 findings["control"] += [c] * len(group.targets)
                 findings["evidence"] += [e] * len(group.targets)
+                if ages and group.status is Status.FAIL:
+                    for f, name in enumerate(group.targets, len(findings["target"]) - len(group.targets)):
+                        age = ages.get((name, benchmark.info.name, i.key))
+                        if age is not None:
+                            since[f] = add(f"{age.since[:10]}, {plural(age.runs, 'run')}" if age.runs > 1 else "new in this run")
     results = [t.result for t in view.targets]
     return {
         "statuses": [s.value for s in STATUS_ORDER],
@@ -75,6 +84,7 @@ def columns(view: View) -> dict[str, Any]:
         "evidence": evidence,
         "observations": observations,
         "findings": findings,
+        "since": since,
         "strings": strings.table(),
     }
 

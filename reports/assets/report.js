@@ -217,10 +217,11 @@
         el("h2", { id: "detail-title" }, `${strings[c[1]]} ${strings[c[2]]}`),
         el("dl", { className: "facts" }, fact("Target", strings[t[0]]), fact("Benchmark", benchmarks[c[0]]),
           fact("Level", `${c[3]}, ${strings[c[4]]} assessment`), fact("Collected (UTC)", strings[t[4]] || "not collected"),
+          ...(f in data.since ? [fact("Failing since", strings[data.since[f]])] : []),
           fact("Evidence SHA-256", el("span", { className: "mono digest" }, strings[t[3]] || "none")))];
       if (strings[evidence.reason[e]]) children.push(el("p", { className: "reason" }, strings[evidence.reason[e]]));
-      children.push(el("h3", {}, "Evidence"), ...seen(e));
       if (strings[evidence.decided[e]]) children.push(el("p", { className: "decided" }, strings[evidence.decided[e]]));
+      children.push(el("h3", {}, "Evidence"), ...seen(e));
       if (strings[c[6]]) children.push(el("h3", {}, "Why"), el("p", {}, strings[c[6]]));
       if (strings[c[9]]) children.push(el("h3", {}, "Policy inputs"), el("p", {}, strings[c[9]]));
       if (strings[c[7]]) children.push(el("h3", {}, "How to put it right"), el("p", { className: "fix" }, strings[c[7]]), copier("Copy", strings[c[7]]));

@@ -1,0 +1,97 @@
+"""The tables of the run history, and how those of an earlier version become today's.
+
+An upgrade only adds: columns, tables, indices. It is one transaction, so that it is done or not, and a history that is newer than
+the program is refused, never guessed at.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from auditor.model import Counts
+from auditor.results import counts_document
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+#: 2: runs have a kind, runs can be marked (baseline), findings are indexed by what they are about.
+SCHEMA_VERSION = 2
+
+
+def kind_of(selection: Mapping[str, Any]) -> str:
+    """Return what sort of run this is: ``full``, ``re-check`` (of what failed in another) or ``demo``."""
+    return "re-check" if selection.get("recheck") else "demo" if selection.get("demo") else "full"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Every table of the history."""
+
+    meta: sa.Table
+    runs: sa.Table
+    texts: sa.Table
+    benchmarks: sa.Table
+    targets: sa.Table
+    findings: sa.Table
+    scores: sa.Table
+    marks: sa.Table
+
+
+@functools.cache
+def tables() -> Tables:
+    """Return the tables as this version of the program has them."""
+    import sqlalchemy as sa
+
+    metadata = sa.MetaData()
+    text, number = sa.Text, sa.Integer
+
+    def of_run(name: str, *columns: sa.Column[Any]) -> sa.Table:
+        run = sa.Column("run", text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+        position = sa.Column("position", number, primary_key=True)
+        return sa.Table(name, metadata, run, position, *columns, sa.Column("document", text, nullable=False))
+
+    made = Tables(
+        meta=sa.Table("meta", metadata, sa.Column("name", text, primary_key=True), sa.Column("value", text, nullable=False)),
+        runs=sa.Table(
+            "runs", metadata, sa.Column("id", text, primary_key=True), sa.Column("started", text, nullable=False, index=True),
+            sa.Column("finished", text, nullable=False), sa.Column("document", text, nullable=False), sa.Column("kind", text),
+        ),
+        # A benchmark's words are the same in every run, so they are kept once.
+        texts=sa.Table("texts", metadata, sa.Column("sha256", text, primary_key=True), sa.Column("document", text, nullable=False)),
+        benchmarks=of_run("benchmarks", sa.Column("name", text), sa.Column("version", text), sa.Column("sha256", text),
+                          sa.Column("text", text, sa.ForeignKey("texts.sha256"), nullable=False)),
+        targets=of_run("targets", sa.Column("name", text, index=True), sa.Column("kind", text), sa.Column("status", text)),
+        findings=of_run("findings", *(sa.Column(n, text) for n in ("target", "benchmark", "version", "id", "control")),
+                        sa.Column("level", number), sa.Column("severity", text), sa.Column("status", text)),
+        scores=of_run("scores", *(sa.Column(n, text) for n in ("target", "benchmark", "version")), sa.Column("score", sa.Double),
+                      sa.Column("coverage", sa.Double), *(sa.Column(n, number) for n in counts_document(Counts()))),
+        marks=sa.Table("marks", metadata, sa.Column("name", text, primary_key=True),
+                       sa.Column("run", text, sa.ForeignKey("runs.id"), nullable=False)),
+    )  # fmt: skip
+    f = made.findings.c  # everything that the age of a failure is made of, so that the rows themselves needn't be read
+    sa.Index("findings_of_control", f.target, f.control, f.benchmark, f.status, f.run)
+    return made
+
+
+def upgrade(connection: sa.Connection, version: int) -> None:
+    """Bring the tables of an earlier version up to this one's, inside the caller's transaction."""
+    import sqlalchemy as sa
+
+    t = tables()
+    if version < 2:
+        if "kind" not in {c["name"] for c in sa.inspect(connection).get_columns("runs")}:
+            connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN kind TEXT")
+        for row in connection.execute(sa.select(t.runs.c.id, t.runs.c.document)).all():
+            try:
+                kind = kind_of(json.loads(row.document).get("selection", {}))
+            except (ValueError, AttributeError):  # a row that was tampered with stays as it is; reading it says so
+                continue
+            connection.execute(t.runs.update().where(t.runs.c.id == row.id).values(kind=kind))
+        t.marks.create(connection, checkfirst=True)
+        for index in t.findings.indexes:
+            index.create(connection, checkfirst=True)
+    connection.execute(t.meta.update().where(t.meta.c.name == "schema_version").values(value=str(SCHEMA_VERSION)))

@@ -1,0 +1,125 @@
+"""Questions to the run history about change over time. Each is a few queries, whatever the number of findings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from auditor.past import Age, Past, TrendPoint
+from auditor.score import mean
+from auditor.store import Store
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+#: How many runs a trend shows.
+POINTS = 12
+
+Key = tuple[str, str, str]  # target, benchmark, control's key
+
+
+def past_of(store: Store, run: str, points: int = POINTS) -> Past:
+    """Return what the history says about one of its runs (id); raises `StoreError`."""
+    with store.plainly(), store.reading() as connection:
+        return Past(_trend(store, connection, run, points), _ages(store, connection, run))
+
+
+def trend(store: Store, run: str, points: int = POINTS) -> Mapping[str, tuple[TrendPoint, ...]]:
+    """Return the figures of a run and of the comparable ones before it, by benchmark; raises `StoreError`.
+
+    Comparable is what was neither a re-check nor a demo, and asked for the same levels and controls. Of each only the targets
+    count that the run has too, so that a fleet that grows doesn't look like one that changes.
+    """
+    with store.plainly(), store.reading() as connection:
+        return _trend(store, connection, run, points)
+
+
+def failures(store: Store, run: str) -> list[tuple[dict[str, Any], Age]]:
+    """Return the failures of a run as the results document has them, each with its age, oldest first; raises `StoreError`."""
+    with store.plainly(), store.reading() as connection:
+        f = store.tables.findings.c
+        query = store.tables.findings.select().where(f.run == run, f.status == "fail").order_by(f.position)
+        found = [(r.target, r.benchmark, r.control, json.loads(r.document)) for r in connection.execute(query)]
+        ages = _ages(store, connection, run)
+    return sorted(((d, ages[t, b, c]) for t, b, c, d in found), key=lambda pair: pair[1].since)
+
+
+def _scope(document: str) -> tuple[Any, ...] | None:
+    """What a run asked for, as far as it decides which findings there are; None for one that says nothing of the whole."""
+    selection = json.loads(document).get("selection", {})
+    if selection.get("recheck"):
+        return None
+    return (bool(selection.get("demo")), selection.get("level", 2), tuple(sorted(selection.get("only", ()))))
+
+
+def _until(store: Store, connection: sa.Connection, run: str) -> list[Any]:
+    """The runs up to one, newest first."""
+    import sqlalchemy as sa
+
+    runs = store.tables.runs
+    started = sa.select(runs.c.started).where(runs.c.id == run).scalar_subquery()
+    rows = connection.execute(sa.select(runs).where(runs.c.started <= started).order_by(*store.newest())).all()
+    at = next((n for n, r in enumerate(rows) if r.id == run), len(rows))
+    return list(rows[at:])
+
+
+def _trend(store: Store, connection: sa.Connection, run: str, points: int) -> dict[str, tuple[TrendPoint, ...]]:
+    import sqlalchemy as sa
+
+    rows = _until(store, connection, run)
+    if not rows:
+        return {}
+    scope = _scope(rows[0].document)
+    same = [r for r in rows if _scope(r.document) == scope][:points] if scope is not None else []
+    s = store.tables.scores.alias("s")
+    own = store.tables.scores.alias("own")
+    shared = sa.select(own.c.target, own.c.benchmark).where(own.c.run == run).distinct().subquery()
+    query = sa.select(s.c.run, s.c.benchmark, s.c.version, s.c.target, s.c.score, s.c.fail, s.c.error).join(
+        shared, sa.and_(shared.c.target == s.c.target, shared.c.benchmark == s.c.benchmark)
+    )
+    found: dict[tuple[str, str], list[Any]] = {}
+    for row in connection.execute(query.where(s.c.run.in_([r.id for r in same]))):
+        found.setdefault((row.benchmark, row.run), []).append(row)
+    result: dict[str, list[TrendPoint]] = {}
+    for r in reversed(same):
+        for benchmark in sorted({b for b, _ in found}):
+            if scores := found.get((benchmark, r.id)):
+                result.setdefault(benchmark, []).append(
+                    TrendPoint(r.id, r.started, ", ".join(sorted({x.version for x in scores})), len({x.target for x in scores}),
+                               mean(x.score for x in scores), sum(x.fail for x in scores), sum(x.error for x in scores))
+                )  # fmt: skip
+    return {b: tuple(p) for b, p in result.items()}
+
+
+def _ages(store: Store, connection: sa.Connection, run: str) -> dict[Key, Age]:
+    import sqlalchemy as sa
+
+    rows = _until(store, connection, run)
+    if not rows:
+        return {}
+    demo = rows[0].kind == "demo"
+    order = {r.id: n for n, r in enumerate(r for r in rows if (r.kind == "demo") == demo)}  # 0 is the run itself
+    kept = [r for r in rows if r.id in order]
+    f = store.tables.findings
+    about = (f.c.target, f.c.benchmark, f.c.control)
+    failing = sa.select(*about).where(f.c.run == run, f.c.status == "fail").distinct().cte("failing")
+    same = sa.and_(f.c.target == failing.c.target, f.c.control == failing.c.control, f.c.benchmark == failing.c.benchmark)
+    query = sa.select(*about, f.c.run, f.c.status).select_from(failing.join(f, same))
+    seen: dict[Key, dict[int, str]] = {}
+    for target, benchmark, control, of, status in connection.execute(query):
+        n = order.get(of)
+        if n is not None:
+            by_run = seen.setdefault((target, benchmark, control), {})
+            by_run[n] = "fail" if by_run.get(n) == "fail" else status  # two versions of a benchmark in one run: the worse counts
+    return {key: _age(by_run, kept) for key, by_run in seen.items()}
+
+
+def _age(by_run: Mapping[int, str], runs: list[Any]) -> Age:
+    first, count = 0, 0
+    for n in sorted(by_run):
+        if by_run[n] == "fail":
+            first, count = n, count + 1
+        elif by_run[n] != "error":
+            break
+    return Age(str(runs[first].id), str(runs[first].started), count)

@@ -1,0 +1,185 @@
+"""What changed between two runs: no failure is called fixed that isn't, whatever differs between the runs."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor import score
+from auditor.diff import Kind, diff
+from auditor.difftext import lines, summary, to_json
+from auditor.model import AuditRun, Finding, Observation, Severity, Status, TargetStatus
+from auditor.recheck import of_run, restrict
+from auditor.registers import WaiverMark
+from reports.as_diff import render
+from tests.support import sample_run
+
+FAIL, PASS, ERROR, MANUAL, NA = Status.FAIL, Status.PASS, Status.ERROR, Status.MANUAL, Status.NOT_APPLICABLE
+
+
+def finding(
+    status: Status = FAIL,
+    subjects: str = "a",
+    *,
+    target: str = "web-1",
+    control: str = "k",
+    version: str = "1.6.0",
+    actual: str = "x",
+) -> Finding:
+    observations = tuple(Observation(f"container/{s}", status, "set", actual) for s in subjects)
+    return Finding(target, "cis-docker", version, f"5.{control}", control, f"Title {control}", 1, "automated", Severity.HIGH, status,
+                   "", observations)  # fmt: skip
+
+
+def run(*findings: Finding, name: str = "r1", targets: dict[str, TargetStatus] | None = None, **more) -> AuditRun:
+    statuses = targets or {f.target: TargetStatus.AUDITED for f in findings} or {"web-1": TargetStatus.AUDITED}
+    results = [sample_run.target(n, status=s, error=None if s is TargetStatus.AUDITED else "no route") for n, s in statuses.items()]
+    made = sample_run.run_of_parts(results, list(findings), ())
+    return dataclasses.replace(made, id=name, **more)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        (finding(PASS), finding(FAIL), Kind.NEW),
+        (finding(ERROR), finding(FAIL), Kind.NEW),
+        (finding(MANUAL), finding(FAIL), Kind.NEW),
+        (None, finding(FAIL), Kind.NEW),
+        (finding(FAIL, "a"), finding(FAIL, "ab"), Kind.WORSE),
+        (finding(FAIL, "a"), finding(FAIL, "b"), Kind.WORSE),
+        (finding(FAIL, "ab"), finding(FAIL, "a"), Kind.BETTER),
+        (finding(FAIL, "ab"), finding(FAIL, "ba"), Kind.STILL),
+        (finding(FAIL), finding(PASS), Kind.FIXED),
+        (finding(FAIL), finding(NA), Kind.ENDED),
+        (finding(FAIL), finding(MANUAL), Kind.ENDED),
+        (finding(FAIL), finding(ERROR), Kind.LOST),
+        (finding(PASS), finding(ERROR), Kind.LOST),
+        (finding(FAIL), None, Kind.LOST),
+        (finding(ERROR), finding(ERROR), Kind.MISSING),
+        (finding(PASS, actual="1"), finding(PASS, actual="2"), Kind.EVIDENCE),
+        (finding(PASS), finding(MANUAL), Kind.OTHER),
+        (finding(PASS), finding(PASS), None),
+        (None, finding(PASS), None),
+    ],
+)
+def test_what_became_of_a_finding(before: Finding | None, after: Finding | None, kind: Kind | None) -> None:
+    both = {"web-1": TargetStatus.AUDITED}
+    found = diff(run(*filter(None, [before]), targets=both), run(*filter(None, [after]), name="r2", targets=both))
+    assert [c.kind for c in found.changes] == ([kind] if kind else [])
+
+
+def test_a_target_that_could_not_be_reached_fixed_nothing() -> None:
+    for status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED, TargetStatus.EXCLUDED):
+        found = diff(run(finding()), run(name="r2", targets={"web-1": status}))
+        assert [c.kind for c in found.changes] == [Kind.LOST]
+    gone = diff(run(finding()), run(finding(target="other"), name="r2"))
+    assert {c.kind for c in gone.changes} == {Kind.LOST, Kind.NEW}
+    assert (gone.targets_gone, gone.targets_added) == (("web-1",), ("other",))
+
+
+def test_versions_are_compared_by_key_and_said() -> None:
+    before, after = (
+        run(finding(version="1.6.0")),
+        run(finding(version="1.8.0"), finding(PASS, control="new", version="1.8.0"), name="r2"),
+    )
+    info = sample_run.BENCHMARKS[0]
+    before = dataclasses.replace(before, benchmarks=(dataclasses.replace(info, name="cis-docker", version="1.6.0"),))
+    after = dataclasses.replace(
+        after,
+        benchmarks=(dataclasses.replace(info, name="cis-docker", version="1.8.0"),),
+        selection={"tailoring": {"file": "t.yaml"}},
+    )
+    found = diff(before, after)
+    assert [c.kind for c in found.changes] == [Kind.STILL]
+    assert any("1.6.0 before, 1.8.0 after" in n for n in found.notes)
+    assert any("tailoring differs" in n for n in found.notes)
+
+
+def test_a_waived_failure_does_not_gate_and_one_waived_no_longer_does() -> None:
+    waived = dataclasses.replace(finding(), waiver=WaiverMark(("w",), True))
+    assert diff(run(finding(PASS)), run(waived, name="r2")).fresh() == []
+    (change,) = diff(run(waived), run(finding(), name="r2")).fresh()
+    assert (change.kind, change.note) == (Kind.WORSE, "it is waived no longer")
+    assert diff(run(finding(PASS)), run(finding(), name="r2")).fresh(Severity.CRITICAL) == []
+
+
+def test_the_two_ways_round_are_said() -> None:
+    late, early = run(finding(), started="2026-02-01T00:00:00Z"), run(finding(), name="r2", started="2026-01-01T00:00:00Z")
+    assert any("is the later one" in n for n in diff(late, early).notes)
+
+
+def test_a_recheck_holds_what_failed_and_is_compared_with_that_alone() -> None:
+    every = [finding(FAIL, control="f"), finding(ERROR, control="e"), finding(PASS, control="p"), finding(PASS, target="fine")]
+    statuses = {"web-1": TargetStatus.AUDITED, "fine": TargetStatus.AUDITED, "lost": TargetStatus.UNREACHABLE}
+    first = run(*every, targets=statuses)
+    again = of_run(first)
+    assert again.wanted == {"web-1": frozenset({"f", "e"}), "lost": None}
+    assert again.only == (), "what was not reached has everything still to be judged"
+    now = [finding(PASS, control="f"), finding(FAIL, control="e"), finding(FAIL, control="p"), finding(FAIL, target="fine"),
+           finding(FAIL, target="lost")]  # fmt: skip
+    second = restrict(run(*now, name="r2", targets=dict.fromkeys(statuses, TargetStatus.AUDITED)), again)
+    assert {(f.target, f.control) for f in second.findings} == {("web-1", "f"), ("web-1", "e"), ("lost", "k")}
+    assert second.selection["recheck"] == "r1"
+    assert second.scores == score.scores(second.findings)
+    assert "re-check of run r1" in second.notices[0]
+    found = diff(first, second)
+    assert found.restricted
+    assert {(c.kind, c.finding.control) for c in found.changes} == {(Kind.FIXED, "f"), (Kind.NEW, "e"), (Kind.NEW, "k")}
+    assert found.scores == ()
+    assert of_run(run(finding(FAIL, control="f"))).only == ("f",)
+    assert not of_run(run(finding(PASS))).wanted
+
+
+runs = st.lists(
+    st.builds(
+        finding, st.sampled_from(list(Status)), st.sampled_from(["", "a", "b", "ab"]), target=st.sampled_from(["t", "u"]),
+        control=st.sampled_from("jkl"), version=st.sampled_from(["1", "2"]),
+    ),
+    max_size=8, unique_by=lambda f: (f.target, f.control, f.version),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(runs, runs)
+def test_every_finding_is_accounted_for(before: list[Finding], after: list[Finding]) -> None:
+    both = dict.fromkeys("tu", TargetStatus.AUDITED)
+    found = diff(run(*before, targets=both), run(*after, name="r2", targets=both))
+    held = [c.before for c in found.changes if c.before], [c.after for c in found.changes if c.after]
+    for listed, given_ in zip(held, (before, after), strict=True):
+        assert len(listed) <= len(given_)
+        assert len({id(f) for f in listed}) == len(listed), "no finding is in two changes"
+    failed = [f for f in after if f.status is FAIL]
+    now = [c for c in found.changes if c.kind in (Kind.NEW, Kind.WORSE, Kind.STILL, Kind.BETTER)]
+    assert len(now) == len(failed)
+    assert all(c.after.status is PASS for c in found.by_kind[Kind.FIXED] if c.after)
+    assert not diff(run(*after, targets=both), run(*after, targets=both)).fresh()
+
+
+def test_text_json_and_page_hold_the_same_and_obey_nobody() -> None:
+    evil = "\x1b[31m<script>alert(1)</script>\u202e"
+    before = run(finding(PASS), finding(PASS, control=evil), finding(control="z"))
+    after = run(finding(), finding(FAIL, evil[:3], control=evil, actual=evil), finding(PASS, control="z"), name="r2")
+    found = diff(before, after)
+    text = "\n".join(lines(found))
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "New failures (2)" in text
+    document = json.loads(to_json(found))
+    assert document["summary"]["new"] == 2 == len(found.fresh())
+    assert document["summary"]["fixed"] == 1
+    page = render(found).decode()
+    assert "<script" not in page
+    assert "Content-Security-Policy" in page
+    assert "New failures (2)" in page
+    assert "new failure: 2" in summary(found)
+
+
+def test_a_fleet_is_compared_in_a_moment(tmp_path: Path) -> None:
+    whole = sample_run.large(100)
+    changed = tuple(dataclasses.replace(f, status=PASS) if f.status is FAIL else f for f in whole.findings)
+    found = diff(whole, dataclasses.replace(whole, id="r2", findings=changed))
+    assert len(found.by_kind[Kind.FIXED]) == sum(f.status is FAIL for f in whole.findings)
+    assert len(list(lines(found))) < 200
