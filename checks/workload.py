@@ -18,7 +18,15 @@ from checks.pod_condition import Condition
 from checks.pod_policies import POLICY_FACTS, PodPolicies
 from checks.policy_rules import refusal
 from checks.rbac_rules import listed
-from checks.workloads import WORKLOAD_FACTS, Work, Workloads, exempt_workload, require_workload_patterns, workloads
+from checks.workloads import (
+    NOT_IN_SHAPE,
+    WORKLOAD_FACTS,
+    Work,
+    Workloads,
+    exempt_workload,
+    require_workload_patterns,
+    workloads,
+)
 
 Level: TypeAlias = Literal["privileged", "baseline", "restricted"]
 
@@ -194,12 +202,20 @@ class _Uses:
     def __init__(self, rule: Workload, work: Workloads) -> None:
         self.namespaces = work.namespaces
         self._uses: dict[str, dict[str, _Use]] = {}
+        judged: dict[int, dict[str, None]] = {}
+        alike = not any(c.field.split(".")[0].split("[")[0] in NOT_IN_SHAPE for c in rule.conditions)
         for item in work.work:
-            if rule.windows_exempt and item.windows:
-                continue
-            violations = dict.fromkeys(v for condition in rule.conditions for v in condition.violations(item.spec))
+            violations = judged.get(item.shape) if alike else None
+            if violations is None:
+                violations = judged[item.shape] = self._violations(rule, item)
             if violations:
                 self._add(item, violations)
+
+    @staticmethod
+    def _violations(rule: Workload, item: Work) -> dict[str, None]:
+        if rule.windows_exempt and item.windows:
+            return {}
+        return dict.fromkeys(v for condition in rule.conditions for v in condition.violations(item.spec))
 
     def _add(self, item: Work, violations: dict[str, None]) -> None:
         use = self._uses.setdefault(item.namespace, {}).setdefault(item.subject, _Use(item.subject))

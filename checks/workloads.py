@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from auditor.facts.kubernetes import KINDS, WORKLOADS, Objects
 from auditor.model import Fact, Facts, Observation, Problem, Status
 from checks.base import error
 
 CONTAINERS = (("initContainers", "init container"), ("containers", "container"), ("ephemeralContainers", "ephemeral container"))
+
+_CONTAINER_LISTS = {name for name, _ in CONTAINERS}
+#: Fields of containers that two specs of the same shape may differ in.
+NOT_IN_SHAPE = ("image", "resources")
 
 #: The kinds that hold pods and pod templates.
 WORKLOADS_AND_PODS = ("pods", *(kind for kind, _ in WORKLOADS.values()))
@@ -28,7 +34,8 @@ class Work:
     """A pod or a pod template.
 
     ``subject`` names the workload at the top of its owners, ``kind`` is that workload's. ``static``: a kubelet made it from a file.
-    ``count`` pods of the workload are all like this one.
+    ``count`` pods of the workload are all like this one. Specs of one ``shape`` (a number) differ in nothing but their containers'
+    images and resources.
     """
 
     namespace: str
@@ -38,6 +45,7 @@ class Work:
     is_pod: bool
     static: bool = False
     count: int = 1
+    shape: int = 0
 
     @property
     def account(self) -> str:
@@ -84,6 +92,7 @@ class Workloads:
         self._read = read
         self._index = {(kind, *id_of(item)): item for kind, (plural, _) in WORKLOADS.items() for item in read.get(plural, ())}
         self.namespaces: set[str] = {id_of(item)[0] for items in read.values() for item in items}
+        self._shapes: dict[bytes, int] = {}
         self.work: tuple[Work, ...] = tuple(self._all())
 
     def _all(self) -> Iterator[Work]:
@@ -117,7 +126,17 @@ class Workloads:
             kind, name = owner["kind"], owner["name"]
             above = self._index.get((kind, namespace, name))
             owner = controller_of(above) if above else None
-        yield Work(namespace, f"{kind.lower()}/{namespace}/{name}", kind, spec, is_pod, static, item.get("count", 1))
+        count, shape = item.get("count", 1), self._shape(spec)
+        yield Work(namespace, f"{kind.lower()}/{namespace}/{name}", kind, spec, is_pod, static, count, shape)
+
+    def _shape(self, spec: dict[str, Any]) -> int:
+        # As text, in which 0 is not false: compared as values they would be one.
+        parts = {k: [_without_image(c) for c in v] if k in _CONTAINER_LISTS else v for k, v in spec.items()}
+        return self._shapes.setdefault(msgspec.json.encode(parts), len(self._shapes))
+
+
+def _without_image(container: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in container.items() if k not in NOT_IN_SHAPE}
 
 
 def id_of(item: dict[str, Any]) -> tuple[str, str]:

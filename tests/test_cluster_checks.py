@@ -254,6 +254,21 @@ def test_pods_that_stand_for_several_count_as_many():
     assert [o.source for o in evaluate(PRIVILEGED, **facts).observations if o.subject == "replicaset/shop/x"] == ["8 pods"]
 
 
+def test_workloads_that_are_judged_together_are_alike_in_all_that_is_judged():
+    """Specs that differ in nothing but images and resources are judged once; 0 and false, or a rule about images, are not that."""
+    user = Condition(container="securityContext.runAsUser", optional=True, expect=Expect(not_equals=0))
+    image = Condition(container="image", expect=Expect(equals="good"))
+    limit = Condition(container="resources.limits.cpu", expect=Expect(set=True))
+
+    def spec(user: Any, image: str, **resources: Any) -> dict[str, Any]:
+        return {"containers": [{"name": "a", "image": image, "securityContext": {"runAsUser": user}, "resources": resources}]}
+
+    facts = pods(spec(False, "good", limits={"cpu": 1}), spec(0, "good", limits={"cpu": 1}), spec(1, "bad"), spec(1, "good"))
+    for condition, wrong in ((user, {"p0", "p1"}), (image, {"p2"}), (limit, {"p2", "p3"})):
+        seen = {o.subject.rpartition("/")[2] for o in evaluate(Workload(conditions=(condition,)), **facts).observations}
+        assert seen == {"shop", *wrong}, condition
+
+
 def test_other_evidence_is_put_together_anew():
     """What runs is indexed once for the checks of one evidence; it must never be that of another."""
     for spec, status in ((BAD, "fail"), ({"containers": [{"name": "a"}]}, "manual"), (BAD, "fail")):
