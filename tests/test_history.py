@@ -1,0 +1,281 @@
+"""Questions about earlier runs: trend, ages, baseline, pruning, and histories that an earlier version wrote. Real SQLite files."""
+
+import dataclasses
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import reports
+from auditor import score
+from auditor.model import AuditRun, Finding, Observation, Severity, Status, TargetStatus
+from auditor.past import Age, Past
+from auditor.store import Store, StoreError
+from auditor.trends import failures, past_of, trend
+from tests.support import sample_run
+
+ROOT = Path(__file__).parent.parent
+FAIL, PASS, ERROR = Status.FAIL, Status.PASS, Status.ERROR
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/history.sqlite"
+
+
+def run(n: int, *statuses: Status, targets: tuple[str, ...] = ("web-1",), version: str = "1.6.0", **selection) -> AuditRun:
+    """The ``n``th run, on day ``n``: a control for each status, on every target."""
+    found = [
+        Finding(t, "cis-docker", version, f"5.{c}", f"control-{c}", f"Control {c}", 1, "automated", Severity.HIGH, status, "",
+                (Observation("daemon/dockerd", status, "x", "y"),))
+        for t in targets for c, status in enumerate(statuses)
+    ]  # fmt: skip
+    made = sample_run.run_of_parts([sample_run.target(t) for t in targets], found, ())
+    day = f"2026-01-{n:02}T05:00:00Z"
+    return dataclasses.replace(
+        made, id=f"run-{n:02}", started=day, finished=day, scores=score.scores(found), selection={"level": 2, **selection}
+    )
+
+
+def saved(url: str, *runs: AuditRun) -> Store:
+    store = Store(url)
+    for r in runs:
+        store.save(r)
+    return store
+
+
+KEY = ("web-1", "cis-docker", "control-0")
+
+
+def test_a_failure_is_as_old_as_its_last_break(url: str) -> None:
+    with saved(
+        url, run(1, FAIL), run(2, PASS), run(3, FAIL), run(4, ERROR), run(5, PASS, targets=("other",)), run(6, FAIL)
+    ) as store:
+        assert past_of(store, "run-06").ages == {KEY: Age("run-03", "2026-01-03T05:00:00Z", 2)}
+        assert past_of(store, "run-03").ages == {KEY: Age("run-03", "2026-01-03T05:00:00Z", 1)}, "later runs are not its past"
+        assert past_of(store, "run-02").ages == {}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([FAIL, PASS, ERROR, Status.MANUAL, None]), min_size=1, max_size=8))
+def test_ages_against_the_plain_rule(statuses: list[Status | None]) -> None:
+    with saved("sqlite://", *(run(n + 1, *filter(None, [s])) for n, s in enumerate([*statuses, FAIL]))) as store:
+        last = len(statuses) + 1
+        seen = [last]
+        for n in range(len(statuses), 0, -1):
+            status = statuses[n - 1]
+            if status is FAIL:
+                seen.append(n)
+            elif status not in (None, ERROR):
+                break
+        assert past_of(store, f"run-{last:02}").ages[KEY] == Age(
+            f"run-{seen[-1]:02}", f"2026-01-{seen[-1]:02}T05:00:00Z", len(seen)
+        )
+
+
+def test_a_trend_is_of_what_compares(url: str) -> None:
+    runs = [
+        run(1, FAIL, FAIL), run(2, PASS, FAIL, targets=("web-1", "gone")), run(3, PASS, recheck="run-02"), run(4, PASS, demo=True),
+        run(5, PASS, only=["control-0"]), run(6, PASS, level=1), run(7, PASS, FAIL, version="1.8.0"), run(8, PASS, PASS),
+    ]  # fmt: skip
+    with saved(url, *runs) as store:
+        points = trend(store, "run-08")["cis-docker"]
+        assert [(p.run, p.score, p.fail, p.targets) for p in points] == [
+            ("run-01", 0.0, 2, 1), ("run-02", 50.0, 1, 1), ("run-07", 50.0, 1, 1), ("run-08", 100.0, 0, 1),
+        ]  # fmt: skip
+        assert points[2].version == "1.8.0"
+        assert [p.run for p in trend(store, "run-08", 2)["cis-docker"]] == ["run-07", "run-08"]
+        assert trend(store, "run-03") == {}, "a re-check is no measure of the whole"
+        kinds = {r.id: r.kind for r in store.history()}
+        assert (kinds["run-03"], kinds["run-04"], kinds["run-08"]) == ("re-check", "demo", "full")
+        assert [a.since[:10] for _, a in failures(store, "run-07")] == ["2026-01-01"]
+
+
+def test_names_of_runs(url: str) -> None:
+    with saved(url, run(1, PASS), run(2, PASS), run(3, PASS)) as store:
+        assert [store.load(w).id for w in ("latest", "latest~0", "latest~2")] == ["run-03", "run-03", "run-01"]
+        with pytest.raises(StoreError, match="there is no run 'latest~3'"):
+            store.load("latest~3")
+        with pytest.raises(StoreError, match="no run is the baseline"):
+            store.load("baseline")
+        assert store.mark("run-01") == "run-01"
+        assert store.mark("latest~1") == "run-02"
+        assert store.load("baseline").id == "run-02"
+        assert [r.id for r in store.history() if r.baseline] == ["run-02"]
+        store.unmark()
+        assert not any(r.baseline for r in store.history())
+
+
+def test_pruning_spares_the_baseline_and_leaves_nothing_behind(url: str, tmp_path: Path) -> None:
+    runs = [dataclasses.replace(run(n, FAIL), benchmarks=sample_run.BENCHMARKS[:1]) for n in range(1, 7)]
+    with saved(url, *runs) as store:
+        store.mark("run-01")
+        assert store.prune(keep=2, dry=True) == ["run-04", "run-03", "run-02"]
+        assert len(store.history()) == 6
+        assert store.prune(keep=2) == ["run-04", "run-03", "run-02"]
+        assert [r.id for r in store.history()] == ["run-06", "run-05", "run-01"]
+        assert store.prune(before="2026-01-06") == ["run-05"]
+        assert store.load("baseline") == runs[0]
+        store.unmark()
+        assert store.prune(before="2027-01-01") == ["run-06", "run-01"]
+    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
+        for table in ("runs", "findings", "scores", "targets", "benchmarks", "texts"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+    connection.close()
+
+
+def earlier(path: Path) -> None:
+    """Make a history what version 1 wrote."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE marks")
+        connection.execute("DROP INDEX findings_of_control")
+        connection.execute("ALTER TABLE runs DROP COLUMN kind")
+        connection.execute("UPDATE meta SET value = '1'")
+    connection.close()
+
+
+def test_a_history_of_version_1_is_upgraded_and_loses_nothing(url: str, tmp_path: Path) -> None:
+    runs = [run(1, FAIL, PASS), run(2, FAIL, demo=True), sample_run.hostile(500)]
+    saved(url, *runs).close()
+    earlier(tmp_path / "history.sqlite")
+    for _ in range(2):
+        with Store(url) as store:
+            assert [store.load(r.id) for r in runs] == runs
+            assert {r.id: r.kind for r in store.history()} == {"run-01": "full", "run-02": "demo", runs[2].id: "full"}
+    with Store(url) as store:
+        store.save(run(3, FAIL))
+        assert past_of(store, "run-03").ages[KEY].runs == 2, "the demo's runs are no past of a real one"
+        store.mark("run-01")
+
+
+def test_an_upgrade_that_fails_changes_nothing(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(url, run(1, FAIL)).close()
+    earlier(tmp_path / "history.sqlite")
+    from auditor import store as module
+
+    def broken(connection, version) -> None:
+        connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN kind TEXT")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "upgrade", broken)
+    with pytest.raises(StoreError, match="No space left"):
+        Store(url)
+    monkeypatch.undo()
+    with Store(url) as store:
+        assert store.load() == run(1, FAIL)
+
+
+def test_processes_that_upgrade_at_once(url: str, tmp_path: Path) -> None:
+    saved(url, run(1, FAIL)).close()
+    earlier(tmp_path / "history.sqlite")
+    code = "import sys; from auditor.store import Store; Store(sys.argv[1]).close()"
+    started = [subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
+    for process in started:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors.decode()
+
+
+def test_the_report_shows_trend_and_age(url: str) -> None:
+    with saved(url, run(1, FAIL, FAIL), run(2, FAIL, PASS), run(9, FAIL, FAIL)) as store:
+        past = past_of(store, "run-09")
+        page = reports.render(store.load("run-09"), "html", reports.Options(past=past)).decode()
+    assert "Score by run, oldest first: 0.0 %, 50.0 %, 0.0 %" in page
+    assert "failing since 2026-01-01, 3 runs" in page
+    assert "new in this run" in page
+    assert "style=" not in page.partition("<main")[2].partition("<script")[0], "the policy allows none"
+    alone = reports.render(run(9, FAIL), "html").decode()
+    assert 'id="trend"' not in alone
+
+
+def auditor(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "auditor", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(cwd / "state")},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    (tmp_path / "state" / "cis-auditor").mkdir(parents=True)
+    saved(
+        f"sqlite:///{tmp_path}/state/cis-auditor/history.sqlite", run(1, PASS, FAIL), run(2, FAIL, PASS), run(3, FAIL, FAIL)
+    ).close()
+    return tmp_path
+
+
+def test_commands(kept: Path) -> None:
+    done = auditor(kept, "history")
+    assert "run-03" in done.stdout
+    assert "3 comparable runs" in done.stdout
+    assert "run-01" not in auditor(kept, "history", "--since", "2026-01-02").stdout
+    aged = auditor(kept, "history", "--failures").stdout.splitlines()
+    assert aged[1].split()[:3] == ["2026-01-02", "1", "2"], "the oldest first: since, days, runs"
+    assert auditor(kept, "history", "baseline", "run-01").stdout == "baseline: run-01\n"
+    assert auditor(kept, "history", "prune", "--keep", "1", "--dry-run").stdout == "would delete: run-02\n1 run would be deleted\n"
+    assert auditor(kept, "history", "baseline", "--clear").returncode == 0
+    for words in (("prune",), ("prune", "--keep", "1", "--older-than", "3d"), ("prune", "--older-than", "soon"), ("baseline",)):
+        done = auditor(kept, "history", *words)
+        assert done.returncode == 2, words
+        assert "Traceback" not in done.stderr
+
+
+def test_diff_command(kept: Path) -> None:
+    done = auditor(kept, "diff", "run-01", "--fail-on-new")
+    assert done.returncode == 1
+    assert "New failures (1)" in done.stdout
+    assert "since 2026-01-02, 2 runs" in done.stdout
+    assert "gate failed: --fail-on-new low: 1 new" in done.stderr
+    assert auditor(kept, "diff", "latest~2", "latest", "--fail-on-new=critical").returncode == 0
+    (kept / "out").mkdir()
+    (kept / "out" / "results.json").write_bytes(reports.render(run(4, PASS, PASS), "json"))
+    done = auditor(kept, "diff", "latest", "out", "--format", "json")
+    assert json.loads(done.stdout)["summary"]["fixed"] == 2
+    assert auditor(kept, "diff", "latest", "out/results.json", "--format", "html", "-o", "d.html").returncode == 0
+    assert "What changed" in (kept / "d.html").read_text()
+    (kept / "bad.json").write_text('{"schema": "x"}')
+    for words in (("latest", "bad.json"), ("latest", "nothing"), ("latest~9", "latest")):
+        done = auditor(kept, "diff", *words)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_recheck_command(tmp_path: Path) -> None:
+    """On this machine: what failed or could not be judged is audited again, the rest is not, and the new run says so."""
+    (tmp_path / "inventory.yaml").write_text(
+        "hosts:\n- {name: here, transport: local}\n- {name: lost, address: 127.0.0.1, ssh: {port: 9}}\n"
+    )
+    common = ("-i", "inventory.yaml", "--benchmark", "cis-docker@1.8.0", "--format", "json")
+    done = auditor(tmp_path, "audit", *common, "-o", "first")
+    assert done.returncode == 3, done.stderr
+    first = json.loads((tmp_path / "first" / "results.json").read_text())
+    wanted = {(f["target"], f["control"]) for f in first["findings"] if f["status"] in ("fail", "error")}
+    done = auditor(tmp_path, "audit", "-i", "inventory.yaml", "--format", "json", "-o", "second", "--recheck", "first")
+    assert done.returncode == 3, done.stderr
+    assert "What changed since the run that was checked again" in done.stdout
+    second = json.loads((tmp_path / "second" / "results.json").read_text())
+    assert {(f["target"], f["control"]) for f in second["findings"]} <= wanted
+    assert bool(second["findings"]) == bool(wanted), "a machine without an engine may have nothing to check"
+    assert second["run"]["selection"]["recheck"] == first["run"]["id"]
+    assert "re-check" in auditor(tmp_path, "history").stdout
+    done = auditor(tmp_path, "audit", "-i", "inventory.yaml", "--recheck", "first", "--level", "1")
+    assert done.returncode == 2
+    assert "--recheck takes" in done.stderr
+
+
+def test_each_target_has_a_document_with_a_safe_name(tmp_path: Path) -> None:
+    one = run(1, FAIL, targets=("web-1", "WEB-1", "../../etc/passwd", ".hidden"))
+    lost = sample_run.target("lost", status=TargetStatus.UNREACHABLE, error="no route")
+    one = dataclasses.replace(one, targets=(*one.targets, lost))
+    paths = reports.write(one, tmp_path / "out", ["pdf"], reports.Options(pdf=("summary", "per-target"), past=Past()))
+    assert paths[0] == tmp_path / "out" / "summary.pdf"
+    names = [p.name for p in paths[1:]]
+    assert names[0] == "web-1.pdf"
+    assert len({n.lower() for n in names}) == 4
+    assert all(p.parent == tmp_path / "out" / "targets" and p.read_bytes().startswith(b"%PDF-") for p in paths[1:])
+    assert not any(n.startswith(".") or "/" in n for n in names)
