@@ -36,8 +36,8 @@ def roles_of(evidence: Evidence) -> tuple[str, ...]:
         return ("docker-engine",) if evidence.target.transport == "docker" else ()
     hosted = {"dockerd", "kubelet"}  # inside a container these are somebody's workload, not the host's own
     here = [p for p in processes if "elsewhere" not in p and not (p["contained"] and p["name"] in hosted)]
-    names = {name for p in here for name in (p["name"], *built_in(p))} - {p["name"] for p in processes if "elsewhere" in p}
-    return tuple(sorted({ROLES[name] for name in names if name in ROLES}))
+    inside = {name for p in here for name in built_in(p)} - {p["name"] for p in processes if "elsewhere" in p}
+    return tuple(sorted({ROLES[name] for name in inside | {p["name"] for p in here} if name in ROLES}))
 
 
 def result_of(evidence: Evidence) -> TargetResult:

@@ -42,7 +42,8 @@ def _not_of_this_host(file: Files, processes: list[dict[str, Any]]) -> str:
     same = [p for p in processes if p["name"] == program]
     if same and all("elsewhere" in p for p in same):
         return str(same[0]["elsewhere"])
-    built = any(program in platforms.built_in(p) for p in processes)
+    # A program by itself may have a manifest, whatever else somebody runs here.
+    built = any(program in platforms.built_in(p) for p in processes) and all("origin" in p or "unseen" in p for p in same)
     return platforms.without(processes, platforms.MANIFEST) if file.static_pod and built else ""
 
 

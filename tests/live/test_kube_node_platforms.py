@@ -317,3 +317,35 @@ def test_workers_of_others(platform: str) -> None:
     if platform != "OpenShift":
         assert f"control plane of {platform} is the provider's" in found["apiserver-anonymous-auth"].reason
         assert f"control plane of {platform} is the provider's" in found["etcd-data-mode"].reason
+
+
+def test_somebody_who_calls_his_program_k3s() -> None:
+    """It can't draw attention away from the real one's files, and nothing that it names is read for it as root."""
+    with K3sNode(data="/srv/k3s") as host:
+        fake = "/home/plain/data/x/bin/k3s"
+        host.place(Entry(fake, waiting_program(), 0o755), Entry("/home/plain/server/cred/admin.kubeconfig", "x", 0o600, 2003, 2003))
+        host.place(Entry("/srv/k3s/server/cred/admin.kubeconfig", "x", 0o644))
+        host.spawn(
+            ["setpriv", "--reuid=2003", "--regid=2003", "--clear-groups", fake, "server"], executable="/usr/bin/setpriv", log="fake"
+        )
+        host.wait_for(lambda: [fake, "server"] in host.processes().values(), "the fake")
+        evidence, found = audited(host)
+    assert result_of(evidence).roles == ("control-plane", "etcd", "worker")
+    assert "file//srv/k3s/server/cred/admin.kubeconfig: 0644" in why(found, "admin-kubeconfig-mode")
+    assert found["apiserver-anonymous-auth"].status == "error"
+    assert "file//srv/k3s/server/db/etcd" in why(found, "etcd-data-mode")
+
+
+def test_variables_that_hold_commands() -> None:
+    """What a program's environment says is never run, nor put where it could be."""
+    with Microk8sNode() as host:
+        evil = "/x|e touch /ran;s|a|$(touch /ran)`touch /ran`"
+        host.place(Entry("/tmp/args", "--kubeconfig=${SNAP_DATA}/a b\n--x=$SNAP_COMMON\n"))
+        host.spawn(
+            ["/snap/microk8s/7449/kubelite", "--kubelet-args-file=/tmp/args"],
+            env=dict.fromkeys(("SNAP", "SNAP_DATA", "SNAP_COMMON"), evil),
+        )
+        evidence, _ = audited(host)
+        assert host.run("ls", "/ran", check=False) == ""
+    kubelets = [p for p in evidence.facts["processes"] if p["name"] == "kubelet"]
+    assert [f"--kubeconfig={evil}/a b", f"--x={evil}"] in [p["args"] for p in kubelets]

@@ -81,9 +81,9 @@ def apart_from_who(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def benchmarks() -> list[Benchmark]:
-    """Return the newest version of each packaged benchmark."""
+    """Return the newest version of each packaged benchmark that is more than preliminary."""
     library = packaged(check_types())
-    return [library.load(name) for name in library.names()]
+    return [library.load({"cis-kubernetes": "cis-kubernetes@2.0.1"}.get(name, name)) for name in library.names()]
 
 
 def judged(host: TestHost, **ssh: Any) -> dict[str, Finding]:

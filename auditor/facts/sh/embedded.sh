@@ -40,35 +40,45 @@ k3s() { # PID
   eval "args=\$args_$1 c=\$contained_$1"
   [ "$c" = no ] || return 0
   case $args in *' server'|*"${nl}server"|*"${nl}server$nl"*) ;; *' agent'|*"${nl}agent"|*"${nl}agent$nl"*) ;; *) return 0 ;; esac
-  data "$1" k3s; data_k3s=$v; written k3s
-  b data "$1"; printf '%s\n' "$data_k3s"
+  data "$1" k3s; folder=$v; eval "o=\$uid_$1"
+  # Nobody but root says where root's k3s keeps its files.
+  if [ "$o" = 0 ] || [ -z "${data_k3s:-}" ]; then data_k3s=$folder; fi
+  written k3s
+  b data "$1"; printf '%s\n' "$folder"
   lines=$(said "$1" 2>/dev/null); printf '%s\n' "$lines"
   for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy; do
     args=$(printf '%s\n' "$lines" | sed -n -E "s/^.*(msg=\"|INFO[^ ]* )Running $name (--.*[^\"])\"?\$/\2/p" | head -n 1 | sed 's/ --/\
 --/g')
     [ -z "$args" ] || inside "$1" $name "$args"
   done
-  file=$data_k3s/server/db/etcd/config
+  file=$folder/server/db/etcd/config
   b etcd "$1" "$file"; t stat -L -c '%Y %s %F' "$file"; b rc $?
-  b sqlite "$1"; t stat -L -c '%Y %s %F' "$data_k3s/server/db/state.db"; b rc $?
+  b sqlite "$1"; t stat -L -c '%Y %s %F' "$folder/server/db/state.db"; b rc $?
   [ ! -f "$file" ] || inside "$1" etcd "--config-file=$file"
 }
+# put TEXT WORD VALUE: v = the text with the value wherever the word stands; never by sed, to which a value could give commands
+put() {
+  v= rest=$1
+  while :; do case $rest in *"$2"*) v=$v${rest%%"$2"*}$3 rest=${rest#*"$2"} ;; *) v=$v$rest; return ;; esac; done
+}
 kubelite() { # PID
-  eval "given=\$args_$1"
-  variable "$1" SNAP; snap=$v; variable "$1" SNAP_COMMON; common=$v; variable "$1" SNAP_DATA; data_kubelite=$v
-  b data "$1"; printf '%s\n' "$v"
+  eval "given=\$args_$1 o=\$uid_$1"
+  variable "$1" SNAP; snap=$v; variable "$1" SNAP_COMMON; common=$v; variable "$1" SNAP_DATA; folder=$v
+  if [ "$o" = 0 ] || [ -z "${data_kubelite:-}" ]; then data_kubelite=$folder; fi
+  b data "$1"; printf '%s\n' "$folder"
   flag "$given" --start-control-plane; plane=$v
   for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy; do
     case $plane$name in false*r) continue ;; esac
     flag "$given" "--${name#kube-}-args-file"; shown=$v
     [ -n "$shown" ] || continue
     seen "$1" kubelite "$shown"
-    b af "$1" "$name" "$shown"; t stat -L -c '%Y %s %F' "$x" && args=$(take "$1" "$x"); code=$?
+    args=; b af "$1" "$name" "$shown"; t stat -L -c '%Y %s %F' "$x" && args=$(take "$1" "$x"); code=$?
     printf '%s\n' "$args"; b rc $code
     [ $code = 0 ] || continue
-    args=$(printf '%s\n' "$args" | sed -e 's/^[[:space:]]*//' -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d' -e "s/[\"']//g" \
-      -e "s|[$]{SNAP_DATA}|$data_kubelite|g" -e "s|[$]SNAP_DATA|$data_kubelite|g" -e "s|[$]{SNAP_COMMON}|$common|g" \
-      -e "s|[$]SNAP_COMMON|$common|g" -e "s|[$]{SNAP}|$snap|g" -e "s|[$]SNAP/|$snap/|g")
+    v=$(printf '%s\n' "$args" | sed -e 's/^[[:space:]]*//' -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d' -e "s/[\"']//g")
+    put "$v" '${SNAP_DATA}' "$folder"; put "$v" '$SNAP_DATA' "$folder"; put "$v" '${SNAP_COMMON}' "$common"
+    put "$v" '$SNAP_COMMON' "$common"; put "$v" '${SNAP}' "$snap"; put "$v" '$SNAP/' "$snap/"
+    args=$v
     inside "$1" "$name" "$args"
   done
 }
