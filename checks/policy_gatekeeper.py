@@ -28,6 +28,7 @@ from checks.policy_rules import (
     Rule,
     guard,
     like,
+    may_be_like,
     narrows,
     selects,
 )
@@ -91,7 +92,7 @@ def _rules(
     def matching(namespace: str, labels: Labels) -> bool:
         return (
             (not match.get("namespaces") or any(like(namespace, p) for p in match["namespaces"]))
-            and not any(like(namespace, p) for p in (*match.get("excludedNamespaces", ()), *_left_out(configs)))
+            and not any(may_be_like(namespace, p) for p in (*match.get("excludedNamespaces", ()), *_left_out(configs)))
             and selects(match.get("namespaceSelector"), labels)
         )
 

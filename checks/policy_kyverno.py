@@ -33,6 +33,7 @@ from checks.policy_rules import (
     Rule,
     guard,
     like,
+    may_be_like,
     selects,
 )
 from checks.rbac_rules import name_of
@@ -196,7 +197,7 @@ def _filtered(configs: list[dict[str, Any]], namespace: str) -> bool:
             kind, _, rest = entry.partition(",")
             where = (rest.partition(",")[0] or "*").strip()
             of_pods = kind.strip().rpartition("/")[2] in ("*", "Pod") or kind.strip().startswith(("Pod/", "*/", "*"))
-            if of_pods and (where == "*" or like(namespace, where)):
+            if of_pods and may_be_like(namespace, where):
                 return True
     return False
 

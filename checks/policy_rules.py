@@ -144,6 +144,12 @@ def like(name: str, pattern: str) -> bool:
     return name.startswith(core) if pattern.endswith("*") else name == pattern
 
 
+def may_be_like(name: str, pattern: str) -> bool:
+    """Return whether a name matches a pattern, or may: engines differ in what a ``*`` inside or a ``?`` means."""
+    core = pattern.strip("*")
+    return "*" in core or "?" in core or like(name, pattern)
+
+
 def guard(hooks: list[dict[str, Any]], starting: str, name: str, labels: Labels) -> str:
     """Return why an engine's webhook (by the start of its name) doesn't keep pods out of a namespace; nothing when it does."""
     gaps = []

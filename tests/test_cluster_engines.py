@@ -228,6 +228,7 @@ def test_a_constraint_of_a_known_template_refuses() -> None:
         ("spec.enforcementAction", "scoped"),
         ("spec.match.namespaces", ["other"]),
         ("spec.match.excludedNamespaces", ["*"]),
+        ("spec.match.excludedNamespaces", ["s*p"]),
         ("spec.match.labelSelector", {"matchLabels": {"a": "b"}}),
         ("spec.match.namespaceSelector", {"matchLabels": {"a": "b"}}),
         ("spec.match.name", "web-*"),
@@ -400,7 +401,9 @@ def test_kyvernos_settings_webhook_and_exceptions_leave_pods_out() -> None:
     assert kyverno(settings=None) == []
     assert kyverno(settings=changed(SETTINGS, "data.excludeGroups", "system:nodes,devs")) == []
     assert kyverno(settings=changed(SETTINGS, "data.excludeUsernames", "bob")) == []
-    assert kyverno(settings=changed(SETTINGS, "data.resourceFilters", "[*,*,*]")) == []
+    for entry in ("[*,*,*]", "[Pod,sh?p,*]", "[Pod,shop,web]", "[Pod]", "[v1/Pod,s*p,*]", "[*/*,shop,*]"):
+        assert kyverno(settings=changed(SETTINGS, "data.resourceFilters", entry)) == [], entry
+    assert kyverno(settings=changed(SETTINGS, "data.resourceFilters", "[Pod,web,*][Deployment,shop,*]"))
     assert kyverno(hook=changed(KYVERNO_HOOK, "failurePolicy", "Ignore")) == []
     assert kyverno(hook=changed(KYVERNO_HOOK, "namespaceSelector", {"matchLabels": {"a": "b"}})) == []
     for names in (["r"], ["*"], ["autogen-*"]):

@@ -13,7 +13,7 @@ from auditor.model import Problem, Reason
 from auditor.transports import kubernetes as transport
 from auditor.transports.base import TargetError
 from auditor.transports.kubernetes import collect_cluster
-from tests.support.apiserver import PODS, ApiServer, write_certificates
+from tests.support.apiserver import PODS, ApiServer, ListKind, write_certificates
 from tests.support.cluster import EVERYTHING, Spec, collect
 
 ADDONS_SERVED = {"validatingadmissionpolicies", "validatingadmissionpolicybindings"}
@@ -42,7 +42,8 @@ def test_everything_is_read_with_one_get_a_kind_over_one_connection(server):
     assert len(lists["objects:clusterroles"]) == 76
     assert server.connections == 1
     assert set(server.methods) == {"GET"}
-    assert set(server.requests.values()) == {1}
+    # The system's own pods tell of API servers' admission and of the programs of the control plane.
+    assert {path: n for (_, path), n in server.requests.items() if n > 1} == {"/api/v1/namespaces/kube-system/pods": 2}
     assert all(query["limit"] == ["500"] for path, query in server.queries if path not in ("/version", "/apis"))
 
 
@@ -67,7 +68,7 @@ def test_pods_that_one_owner_made_alike_are_kept_once_with_their_number(server):
     assert sum(p.get("count", 1) for p in pods) == 1604
     counts = Counter(p.get("count", 1) for p in pods)
     assert counts == {8: 199, 7: 1, 4: 1, 1: 1}
-    assert [p["count"] if "count" in p else 1 for p in pods if p["spec"].get("hostPID")] == [1]
+    assert [p.get("count", 1) for p in pods if p["spec"].get("hostPID")] == [1]
 
 
 def test_api_servers_are_static_pods_and_only_their_admission_flags_are_kept(server):
@@ -145,6 +146,57 @@ def test_a_plugin_kind_is_asked_for_only_where_its_group_is_served(server):
     assert collect(server, "token-limited")["objects:ciliumnetworkpolicies"].reason is Reason.DENIED
     server.denied["limited"].add("/apis")
     assert collect(server, "token-limited")["objects:caliconetworkpolicies"].reason is Reason.DENIED
+
+
+def serve(server, path: str, *items: dict) -> None:
+    """Serve a list of an extension, and its group in the discovery document."""
+    server.lists[path] = ListKind("ThingList", "x/v1", [json.dumps(i).encode() for i in items])
+    groups = json.loads(server.documents["/apis"])
+    group, version = path.split("/")[2:4]
+    groups["groups"].append({"name": group, "versions": [{"groupVersion": f"{group}/{version}", "version": version}]})
+    server.documents["/apis"] = json.dumps(groups).encode()
+
+
+def test_policies_of_engines_are_kept_without_what_nobody_judges(server):
+    rule = {"name": "r", "match": {}, "validate": {"message": "words", "podSecurity": {"level": "baseline"}}}
+    serve(
+        server,
+        "/apis/kyverno.io/v1/clusterpolicies",
+        {"metadata": {"name": "p", "annotations": {"a": "b"}}, "spec": {"rules": [rule]}},
+    )
+    serve(
+        server,
+        "/apis/templates.gatekeeper.sh/v1/constrainttemplates",
+        {"metadata": {"name": "t"}, "spec": {"crd": {"spec": {"names": {"kind": "K"}}}, "targets": [{"rego": "package x"}]}},
+    )
+    answers = collect(server)
+    assert answers["objects:clusterpolicies"] == [
+        {
+            "metadata": {"name": "p"},
+            "spec": {"rules": [{"match": {}, "name": "r", "validate": {"podSecurity": {"level": "baseline"}}}]},
+        }
+    ]
+    (template,) = answers["objects:constrainttemplates"]
+    assert (template["kind"], len(template["digest"])) == ("K", 32)
+    assert "package x" not in json.dumps(template)
+    assert answers["objects:k8spspprivilegedcontainer"].reason is Reason.ABSENT
+
+
+def test_settings_of_kyverno_are_read_only_where_it_is(server):
+    path = "/api/v1/namespaces/kyverno/configmaps"
+    assert collect(server)["objects:kyvernoconfigs"].reason is Reason.ABSENT
+    assert not [p for _, p in server.requests if p == path]
+    serve(server, "/apis/kyverno.io/v1/clusterpolicies")
+    server.lists[path] = ListKind("ConfigMapList", "v1", [
+        json.dumps({"metadata": {"name": "kyverno"}, "data": {"resourceFilters": "[Event,*,*]", "other": "private"}}).encode()
+    ])  # fmt: skip
+    assert collect(server)["objects:kyvernoconfigs"] == [
+        {"metadata": {"name": "kyverno"}, "data": {"resourceFilters": "[Event,*,*]"}}
+    ]
+    server.denied["limited"] = {path}
+    assert collect(server, "token-limited")["objects:kyvernoconfigs"] == Problem(
+        Reason.DENIED, 'the account may not list configmaps in the API group "" in the namespace kyverno'
+    )
 
 
 @pytest.mark.parametrize(
