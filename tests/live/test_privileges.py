@@ -196,16 +196,19 @@ def test_a_program_of_the_account_gets_no_file_read(bare_host: TestHost, tmp_pat
     told = rule(bare_host, script)
     ask = f"sudo -n /bin/sh -c {shlex.quote(told)}"
 
-    def said(file: str) -> str:
-        fake = f"exec -a dockerd sh -c 'sleep 20; :' --config-file={file}"
-        start = f"bash -c {shlex.quote(fake)} </dev/null >/dev/null 2>&1 & sleep 0.1; {ask}; kill $!"
+    def said(file: str, program: str = "sh -c 'sleep 20; :'") -> str:
+        fake = f"exec -a dockerd {program} --config-file={file}"
+        start = f"sleep 20 | bash -c {shlex.quote(fake)} >/dev/null 2>&1 & sleep 0.2; {ask}; pkill -u plain sleep"
         return bare_host.ssh(start, user="plain", stdin=HEADER + script)
 
     try:
         assert "of its own" in said(f"{HOME}/own.json")
-        answer = said(named)
-        assert f"--config-file={named}" in answer
-        assert SECRET not in answer
+        # sudo itself can be called like this, with the account's words among its own, and it goes on as root.
+        itself = f"exec -a dockerd sudo -n -p --config-file={named} {ask.removeprefix('sudo -n ')}"
+        again = bare_host.ssh(f"bash -c {shlex.quote(itself)}", user="plain", stdin=HEADER + script)
+        for answer in (said(named), said(named, "sudo -S /bin/true"), again):
+            assert f"--config-file={named}" in answer
+            assert SECRET not in answer
     finally:
         bare_host.remove(path, f"{HOME}/own.json", named)
 

@@ -25,6 +25,8 @@ for file in $(grep -lsE "$programs" /proc/[0-9]*/cmdline); do
   tr '\000' '\n' <"/proc/$pid/environ" | grep -E "$environment"
   case $contained$name in yesdockerd|yescontainerd|yeskubelet) continue ;; esac  # somebody's workload, not the host's own
   found="$found$pid $name$nl"
+  # sudo itself can be started under any name with any words, and it runs as root; what runs it may turn into another program.
+  if [ "$become" = sudo ] && { [ -u "/proc/$pid/exe" ] || [ "$args" != "$(tr '\000' '\n' <"$file" 2>/dev/null)" ]; }; then uid=unsure; fi
   eval "args_$pid=\$args uid_$pid=\$uid contained_$pid=\$contained"
 done
 b scanned

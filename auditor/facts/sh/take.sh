@@ -5,6 +5,7 @@
 take() {
   eval "o=\${uid_$1:-0}"
   [ "$become" = sudo ] && [ "$o" != 0 ] || { t head -c "$limit" "$2"; return; }
+  case $o in *[!0-9]*) echo 'Permission denied: whose program it is that names it could not be told' >&2; return 1 ;; esac
   groups=; while read -r key ids; do case $key in Gid:|Groups:) groups="$groups $ids" ;; esac; done 2>/dev/null <"/proc/$1/status"
   t sh -c '
 may() { # MODE UID GID WHAT
