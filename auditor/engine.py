@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from auditor.model import STATUS_ORDER, Benchmark, Control, Evidence, Fact, Facts, Finding, Observation, Outcome, Status, worst
+from auditor.model import STATUS_RANK, Benchmark, Control, Evidence, Fact, Facts, Finding, Observation, Outcome, Problem, Status
 
 
 def needs(benchmarks: Iterable[Benchmark], target: str) -> frozenset[Fact]:
@@ -25,21 +26,47 @@ def needs(benchmarks: Iterable[Benchmark], target: str) -> frozenset[Fact]:
 def judge(benchmarks: Iterable[Benchmark], evidence: Evidence) -> list[Finding]:
     """Return a finding for every control that is meant for this kind of target, in the benchmarks' order."""
     cluster = evidence.target.transport == "kubernetes"
+    facts = Remembered(evidence)
     return [
-        finding(benchmark, control, evidence.target.name, outcome(control, evidence))
+        finding(benchmark, control, evidence.target.name, outcome(control, facts))
         for benchmark in benchmarks
         for control in benchmark.controls
         if (control.target == "cluster") == cluster
     ]
 
 
+class Remembered:
+    """The facts of one target for as long as its controls are judged, and what checks made of these facts alone.
+
+    ``made`` is theirs (see `checks.base.once`): what several controls go by, such as which programs run, is found out once.
+    """
+
+    __slots__ = ("_evidence", "_facts", "made")
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._facts: Mapping[str, Any] = evidence.facts
+        self.made: dict[Any, Any] = {}
+
+    def get(self, fact: Fact) -> Any | Problem:
+        """Return the answer to ``fact`` as `Evidence.get` does."""
+        answer = self._facts.get(fact.key)
+        return answer if answer is not None else self._evidence.get(fact)
+
+
 def finding(benchmark: Benchmark, control: Control, target: str, outcome: Outcome) -> Finding:
     """Return the finding that an outcome makes on the target of this name, its worst observations first."""
-    status = worst(o.status for o in outcome.observations)
-    observations = tuple(sorted(outcome.observations, key=lambda o: (STATUS_ORDER.index(o.status), o.subject)))
+    observations = outcome.observations
+    if len(observations) > 1:
+        observations = tuple(sorted(observations, key=_rank))
+    status = observations[0].status if observations else Status.NOT_APPLICABLE
     return Finding(target, benchmark.name, benchmark.version, control.id, control.key, control.title, control.level,
                    control.assessment, control.severity, status, outcome.reason, observations, control.parameters,
                    control.tailored)  # fmt: skip
+
+
+def _rank(observation: Observation) -> tuple[int, str]:
+    return STATUS_RANK[observation.status], observation.subject
 
 
 def outcome(control: Control, facts: Facts) -> Outcome:

@@ -26,6 +26,7 @@ class Status(StrEnum):
 
 #: Worst first: a control's status on a target is that of its worst observation.
 STATUS_ORDER = (Status.FAIL, Status.ERROR, Status.MANUAL, Status.PASS, Status.NOT_APPLICABLE)
+STATUS_RANK = {status: rank for rank, status in enumerate(STATUS_ORDER)}
 
 
 class Severity(StrEnum):
@@ -175,7 +176,7 @@ class Outcome:
 
 def worst(statuses: Iterable[Status]) -> Status:
     """Return the worst of some statuses (fail > error > manual > pass), not_applicable for none."""
-    return min(statuses, key=STATUS_ORDER.index, default=Status.NOT_APPLICABLE)
+    return min(statuses, key=STATUS_RANK.__getitem__, default=Status.NOT_APPLICABLE)
 
 
 class Check(Protocol):

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from auditor.model import Observation, Outcome, Problem, Status
+from auditor.model import Facts, Observation, Outcome, Problem, Status
 
 #: How many characters of one value an observation shows.
 SHOWN = 300
+
+
+T = TypeVar("T")
+
+
+def once(facts: Facts, name: tuple[str, ...], make: Callable[[], T]) -> T:
+    """Return what ``make`` makes of these facts and of nothing else, made once while a target is judged.
+
+    ``name`` says what it is, with all that it depends on beside the facts. Nobody may change what is returned.
+    """
+    made: dict[tuple[str, ...], Any] | None = getattr(facts, "made", None)
+    if made is None:
+        return make()
+    if name not in made:
+        made[name] = make()
+    return made[name]  # type: ignore[no-any-return]
 
 
 def error(subject: str, problem: Problem, *, expected: str = "", source: str = "") -> Observation:

@@ -89,9 +89,7 @@ class Container:
             engines.parse_path("containers", self.field)
 
     def _rules(self) -> list[Rule]:
-        plain = ("field", "expect", "default", "scope")
-        values = (getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in plain)
-        return [rule for rule in values if rule is not None]
+        return [rule for name in _RULES if (rule := getattr(self, name)) is not None]
 
     def needs(self) -> frozenset[Fact]:
         """The containers, and what the rule reads beside them."""
@@ -134,3 +132,7 @@ class Container:
         assert self.expect is not None
         judge = field_judge("containers", self.field, self.expect, self.default)
         return lambda subject, container, _: judge(subject, container)
+
+
+#: Looked up once: every control about containers asks for its rule.
+_RULES = tuple(f.name for f in dataclasses.fields(Container) if f.name not in ("field", "expect", "default", "scope"))

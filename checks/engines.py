@@ -111,6 +111,10 @@ class Answers:
 
 def answers(facts: Facts, document: Document) -> Answers:
     """Return every engine of the target with its ``document``; missing ones are error observations."""
+    return base.once(facts, ("engines", document), lambda: _answers(facts, document))
+
+
+def _answers(facts: Facts, document: Document) -> Answers:
     found = facts.get(Engine(document))
     if isinstance(found, Problem):
         return Answers((), (base.error("daemon/dockerd", found, source=source(document)),))

@@ -57,7 +57,11 @@ def instances(facts: Facts, program: str) -> list[Instance] | Outcome:
     That outcome is an error when it can't be known, or when a program is there whose arguments are not known (it is part of another
     one, or only an API tells of it); otherwise the check doesn't apply.
     """
-    processes = facts.get(Processes())
+    found = base.once(facts, ("instances", program), lambda: _instances(facts.get(Processes()), program))
+    return found if isinstance(found, Outcome) else list(found)
+
+
+def _instances(processes: list[dict[str, Any]] | Problem, program: str) -> list[Instance] | Outcome:
     if isinstance(processes, Problem):
         return Outcome((base.error(subject_of(program), processes, source="running processes"),))
     problem = unseen(processes, program)

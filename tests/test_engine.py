@@ -247,3 +247,42 @@ def test_a_guard_lets_each_engine_through_by_itself() -> None:
     assert judged(in_swarm, seen("inactive", True, "unix:///b"))[0] == "pass"
     broken = {"engine": "unix:///c", "pid": 2, "problem": {"reason": "denied", "detail": "no"}}
     assert judged(broken, seen("inactive", True, "unix:///b"))[0] == "error"
+
+
+def test_what_is_remembered_of_a_target_changes_no_verdict() -> None:
+    """The recorded evidence of every target that ships, each control judged by itself and all of them together."""
+    from importlib.resources import as_file, files
+
+    from auditor import engine, evidence
+
+    library = packaged(check_types())
+    with as_file(files("auditor") / "demo") as folder:
+        bundles = evidence.load_all(folder)
+    judged = 0
+    for name in library.names():
+        benchmark = library.load(name)
+        for bundle in bundles:
+            for finding in judge([benchmark], bundle):
+                (control,) = (c for c in benchmark.controls if c.id == finding.id)
+                alone = engine.outcome(control, bundle)
+                assert engine.finding(benchmark, control, bundle.target.name, alone) == finding
+                judged += 1
+    assert judged > 200
+
+
+def test_checks_remember_within_one_target_only() -> None:
+    from auditor.engine import Remembered
+    from checks.base import once
+
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(1)
+        return len(made)
+
+    one, other = (Remembered(Evidence(Target(name, "ssh"))) for name in ("one", "other"))
+    assert [once(f, ("a",), make) for f in (one, one, other, one)] == [1, 1, 2, 1]
+    assert once(one, ("b",), make) == 3
+    plain = Evidence(Target("one", "ssh"))
+    assert [once(plain, ("a",), make) for _ in range(2)] == [4, 5], "facts without a memory are asked every time"
+    assert one.get(Ask("x")) == plain.get(Ask("x")) == Problem(Reason.ABSENT, "this evidence holds no answer to 'x'")

@@ -148,7 +148,8 @@ def _parsed_packages(answers: Answers) -> tuple[str, dict[str, str], dict[str, t
     if listed is None or policy is None:
         return missing(answers)
     manager, *lines = text(listed.body).splitlines() or [""]
-    pairs = (line.split(" ") for line in lines)
+    # A host lists hundreds of packages, of which a few are asked about.
+    pairs = (line.split(" ") for line in lines if line.startswith(ENGINE_PACKAGES))
     installed = {p[0].partition(":")[0]: p[1] for p in pairs if len(p) == 2}
     newer: dict[str, tuple[str, str, bool]] = {}
     looked = 0
