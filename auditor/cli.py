@@ -5,6 +5,7 @@ Everything heavy is imported by the command that needs it, so that ``--help`` an
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -298,6 +299,7 @@ def main() -> NoReturn:
     """Run the command line; what a user can cause is one clear line each and exit code 2, never a traceback."""
     from auditor.yamlfile import InputError
 
+    gc.set_threshold(50_000)  # modules, controls and evidence stay to the end: looking through them again and again finds nothing
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:

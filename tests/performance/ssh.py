@@ -62,7 +62,7 @@ def measured(action: Callable[[], None]) -> tuple[float, float]:
 def compare(name: str, host: TestHost) -> None:
     """Print both figures for one host, the median of several rounds."""
     selected = benchmarks()  # read once a run, however many hosts there are
-    ways = {
+    ways: dict[str, Callable[[], None]] = {
         "floor": lambda: floor(host),
         "one by one": lambda: audit(host, 1, selected),
         "16 at once": lambda: audit(host, 16, selected),
@@ -77,6 +77,14 @@ def compare(name: str, host: TestHost) -> None:
     base = figures["floor"][0]
     for way, (used, wall) in figures.items():
         print(f"{name:13} {way:11} {used:7.2f} ms CPU a host  {wall:7.1f} ms a host  {used / base:5.2f} x floor")
+    (evidence,) = Collector(Inventory(hosts=(spec(host),)), needs(selected, "host"), frozenset()).run([spec(host)])
+
+    def again() -> None:
+        for _ in range(HOSTS):
+            judge(selected, evidence)
+
+    alone = statistics.median(measured(again)[0] for _ in range(ROUNDS))
+    print(f"{name:13} of which judging {sum(c.target != 'cluster' for b in selected for c in b.controls)} controls: {alone:.2f} ms")
     with counting(host) as seen:
         audit(host, 16, selected)
     print(f"{name:13} {HOSTS} audits: {seen.connections} connections, {len(seen.channels)} channels on the server's side")
