@@ -60,13 +60,13 @@ def running_of(evidence: Evidence, cluster: Evidence | None = None) -> Running |
             return own
         warning = f"the API server of {name} did not say its version ({server}), so each node is judged by its own"
         return Running(own.version, own.minor, own.said_by, own.note, warning)
-    return Running(server.version, server.minor, f"the API server of {name}", "", _mismatch(own, server, name))
+    return Running(server.version, server.minor, server.said_by, "", _mismatch(own, server))
 
 
-def _mismatch(own: Running | Problem | None, server: Running, cluster: str) -> str:
+def _mismatch(own: Running | Problem | None, server: Running) -> str:
     if not isinstance(own, Running) or own.minor == server.minor:
         return ""
-    said = f"{own.said_by} is {own.version}, but the API server of {cluster} is {server.version}, which counts"
+    said = f"{own.said_by} is {own.version}, but {server}, which counts"
     return said if 0 < server.minor - own.minor <= SKEW else f"{said}; such a difference is not supported by Kubernetes"
 
 
@@ -74,7 +74,7 @@ def _server(evidence: Evidence) -> Running | Problem:
     answer: Any = evidence.get(Server()) if evidence.status is TargetStatus.AUDITED else evidence.error
     if answer is None or isinstance(answer, Problem):
         return answer or Problem(Reason.ABSENT, "it was not audited")
-    return _running(str(answer.get("gitVersion", "")), "the API server")
+    return _running(str(answer.get("gitVersion", "")), f"the API server of {evidence.target.name}")
 
 
 def _running(version: str, said_by: str, note: str = "") -> Running | Problem:
@@ -157,16 +157,22 @@ def _joined(warnings: Sequence[str]) -> str:
 
 
 def because_of(choices: Mapping[str, Choice]) -> str:
-    """Return why a benchmark's version judged these targets, each reason with its targets where there are several."""
-    reasons: dict[str, list[str]] = {}
-    for target, choice in choices.items():
-        reasons.setdefault(f"{choice.because}. ATTENTION: {choice.warning}" if choice.warning else choice.because, []).append(
-            target
-        )
-    if len(reasons) == 1:
-        return next(iter(reasons))
-    shown = [f"{some(targets)}: {reason}" for reason, targets in list(reasons.items())[:SHOWN]]
-    left = sum(map(len, list(reasons.values())[SHOWN:]))
+    """Return why a benchmark's version judged these targets and what must be said of it, with their names where they differ."""
+    return ". ".join(filter(None, (
+        _by_target({target: choice.because for target, choice in choices.items()}),
+        _by_target({target: choice.warning and f"ATTENTION: {choice.warning}" for target, choice in choices.items()}),
+    )))  # fmt: skip
+
+
+def _by_target(texts: Mapping[str, str]) -> str:
+    groups: dict[str, list[str]] = {}
+    for target, text in texts.items():
+        groups.setdefault(text, []).append(target)
+    if len(groups) == 1:
+        return next(iter(groups))
+    groups.pop("", None)
+    shown = [f"{some(targets)}: {text}" for text, targets in list(groups.items())[:SHOWN]]
+    left = sum(map(len, list(groups.values())[SHOWN:]))
     return ". ".join(shown) + (f". And for {left} more targets, each of which says why" if left else "")
 
 

@@ -256,8 +256,9 @@ def test_reasons_name_their_targets() -> None:
 def test_asked_for_a_version_everywhere() -> None:
     run = judged(cluster("v1.30.1", "cp-1"), node("v1.30.1"), asked=(f"{NAME}@1.12",))
     assert versions_of(run) == {"shop": {"1.12"}, "cp-1": {"1.12"}}
-    assert len(run.notices) == 2
-    assert infos(run)[0].selected_because.count("asked for") >= 2
+    (notice,) = run.notices
+    assert notice.startswith("shop, cp-1: cis-kubernetes 1.12 was asked for")
+    assert infos(run)[0].selected_because.startswith("asked for. ATTENTION: ")
 
 
 def test_numbers_that_only_one_version_has_can_be_selected() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor import engine, evidence, inventory
+from auditor.audit import Selection
 from auditor.catalogue import packaged
 from auditor.collect import Collector
 from auditor.model import Evidence
@@ -47,7 +48,7 @@ def main() -> None:
     benchmarks = [library.load(f"{n}@{v}") for n, versions in library.names().items() for v in versions]
     with tempfile.TemporaryDirectory() as temporary, DockerHost(hostname="web-1", settings={"log-level": "info"}) as docker:
         folder = Path(temporary)
-        with KubeNode(hostname="cp-1") as node, serving(folder / "api") as server:
+        with KubeNode(hostname="node1", version="v1.36.2") as node, serving(folder / "api") as server:
             node.place(
                 Entry(
                     "/etc/kubernetes/manifests/kube-apiserver.yaml",
@@ -60,7 +61,12 @@ def main() -> None:
             path = folder / "inventory.yaml"
             path.write_text(json.dumps({"hosts": hosts, "clusters": [cluster]}))
             chosen = inventory.load(path)
-            collector = Collector(chosen, engine.needs(benchmarks, "host"), engine.needs(benchmarks, "cluster"))
+            used = Selection().resolve(library)
+            collector = Collector(
+                chosen,
+                engine.needs(benchmarks, "host") | used.needs("host"),
+                engine.needs(benchmarks, "cluster") | used.needs("cluster"),
+            )
             for found in collector.run(list(chosen.specs())):
                 assert found.error is None, found.error
                 made = neutral(found)

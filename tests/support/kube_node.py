@@ -175,6 +175,7 @@ class KubeNode(TestHost):
     hostname: str = "cp-1"
     components: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(COMPONENTS))
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    version: str = "v1.34.0"
     on_host: Sequence[str] = ("kubelet",)
 
     def furniture(self) -> list[Entry]:
@@ -190,7 +191,7 @@ class KubeNode(TestHost):
         self.pids: dict[str, int] = {}
         self.place(*self.furniture())
         for component in self.components:
-            self.place(Entry(self.executable(component), waiting_program(), 0o755))
+            self.place(Entry(self.executable(component), waiting_program(f"Kubernetes {self.version}"), 0o755))
             self.start_component(component)
 
     def start_component(self, component: str, argv: Sequence[str] | None = None) -> None:
