@@ -26,7 +26,7 @@ from auditor.facts import answers
 from auditor.facts.components import KubeletConfigs
 from auditor.facts.kubernetes import KINDS, Objects
 from auditor.facts.script import PINNED, bootstrap, compose, digest, pinned
-from auditor.model import Evidence, Finding, Status, Target
+from auditor.model import Evidence, Fact, Finding, Status, Target
 from auditor.privileges import Subject, cluster_role, escaped, script_of
 from auditor.session import packaged_library
 from auditor.transports.kubernetes import collect_cluster
@@ -158,7 +158,7 @@ def test_kubelets_only_when_asked_for_and_not_without_a_warning() -> None:
     comment = " ".join(text[text.index("# DANGER") : text.index("nodes/proxy]")].replace("# ", "").split())
     assert "close to root on every node" in comment
     assert "nodes/configz" in comment
-    facts = frozenset({KubeletConfigs(), Objects("pods")})
+    facts: frozenset[Fact] = frozenset({KubeletConfigs(), Objects("pods")})
     assert "nodes/proxy" not in cluster_role(facts, "", Subject.parse("user:a"))
 
 
