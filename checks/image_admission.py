@@ -9,7 +9,7 @@ from auditor.facts.kubernetes import KINDS, Objects
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Status
 from checks.base import error, manual, outcome, show
 from checks.namespace import NAMESPACES, exempted, read_namespaces
-from checks.pod_policies import API_SERVERS, POLICY_FACTS, PodPolicies
+from checks.pod_policies import POLICY_FACTS, PodPolicies, api_servers
 from checks.policy_rules import sees_new_pods, selects
 
 EXPECTED = "a check of images' provenance refuses pods, also when it can't be reached"
@@ -40,11 +40,10 @@ class ImageAdmission:
         if isinstance(namespaces, Problem):
             return Outcome((error("cluster/namespaces", namespaces, source="GET /api/v1/namespaces"),))
         hooks, errors = _hooks(facts)
-        policies, servers = PodPolicies(facts), facts.get(API_SERVERS)
+        policies, servers = PodPolicies(facts), api_servers(facts)
         if isinstance(servers, Problem):
             errors.append(error("cluster/apiservers", servers, source="static pods in kube-system"))
-            servers = None
-        plugin = _plugin(servers)
+        plugin = _plugin(None if isinstance(servers, Problem) else servers)
         observations: list[Observation] = []
         undecided = False
         for item in namespaces:
@@ -118,7 +117,7 @@ def _plugin(servers: list[dict[str, Any]] | None) -> str:
     if not servers:
         return f"the API server isn't a pod here, so that {PLUGIN} can't be seen"
     for server in servers:
-        name, flags = server.get("metadata", {}).get("name", "?"), server.get("flags")
+        name, flags = server["name"], server.get("flags")
         if flags is None:
             return f"the flags of {name} can't be read ({server.get('unreadable', '')})"
         if PLUGIN in flags.get("enable-admission-plugins", ()) and PLUGIN not in flags.get("disable-admission-plugins", ()):

@@ -8,7 +8,7 @@ from typing import Any
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Status
 from checks.base import error, outcome, show
 from checks.namespace import NAMESPACES, exempted, read_namespaces
-from checks.pod_policies import API_SERVERS, POLICY_FACTS, PodPolicies
+from checks.pod_policies import POLICY_FACTS, PodPolicies, api_servers
 from checks.policy_rules import NODE
 from checks.rbac_rules import listed
 from checks.workload import ENFORCE, describe_level, enforced
@@ -37,7 +37,7 @@ class PodAdmission:
         namespaces = read_namespaces(facts)
         if isinstance(namespaces, Problem):
             return Outcome((error("cluster/namespaces", namespaces, source="GET /api/v1/namespaces"),))
-        policies, servers = PodPolicies(facts), facts.get(API_SERVERS)
+        policies, servers = PodPolicies(facts), api_servers(facts)
         default = "" if isinstance(servers, Problem) else _cluster_default(servers)
         off = policies.switched_off
         observations: list[Observation] = []
@@ -75,7 +75,7 @@ def _cluster_default(servers: list[dict[str, Any]]) -> str:
     if not servers:
         return "the API server isn't a pod here, so that a default of the cluster can't be seen"
     for server in servers:
-        name, flags = server.get("metadata", {}).get("name", "?"), server.get("flags")
+        name, flags = server["name"], server.get("flags")
         if flags is None:
             return f"the flags of {name} can't be read ({server.get('unreadable', '')})"
         if CONFIG_FILE in flags:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from auditor.facts import flags
 from auditor.facts.kubernetes import Objects
 from auditor.model import Fact, Facts, Problem
 from checks import policy_cel, policy_gatekeeper, policy_kyverno, policy_scc
@@ -16,10 +17,38 @@ from checks.policy_rules import Labels, Reading, Rule, sees_new_pods, selects
 HOOKS = "validatingwebhookconfigurations"
 _KINDS = (HOOKS, *policy_cel.KINDS, *policy_gatekeeper.KINDS, *policy_kyverno.KINDS, policy_scc.KIND)
 
-API_SERVERS = Objects("apiservers")
+COMPONENTS = Objects("components")
 
 #: Every fact that `PodPolicies` reads.
-POLICY_FACTS: frozenset[Fact] = frozenset((API_SERVERS, *map(Objects, _KINDS)))
+POLICY_FACTS: frozenset[Fact] = frozenset((COMPONENTS, *map(Objects, _KINDS)))
+
+
+def api_servers(facts: Facts) -> list[dict[str, Any]] | Problem:
+    """Return what the API servers that run as static pods say about admission.
+
+    The answer is ``{"name", "flags": {"enable-admission-plugins": [...], "disable-admission-plugins": [...],
+    "admission-control-config-file": "/path"}}`` for each, a flag that isn't given left out; ``unreadable`` stands in place of the
+    flags and says why they can't be read.
+    """
+    components = facts.get(COMPONENTS)
+    if isinstance(components, Problem):
+        return components
+    return [{"name": c["name"], **_admission(c)} for c in components if c["program"] == "kube-apiserver"]
+
+
+def _admission(component: dict[str, Any]) -> dict[str, Any]:
+    if "unreadable" in component:
+        return {"unreadable": component["unreadable"]}
+    args = component["args"]
+    found: dict[str, Any] = {
+        **{
+            name: flags.listing(args, f"--{name}", flags.KUBERNETES)
+            for name in ("enable-admission-plugins", "disable-admission-plugins")
+        },
+        "admission-control-config-file": flags.text(args, "--admission-control-config-file", flags.KUBERNETES),
+    }
+    wrong = next((f"--{name}: {value}" for name, value in found.items() if isinstance(value, Problem)), None)
+    return {"unreadable": wrong} if wrong else {"flags": {name: value for name, value in found.items() if value is not None}}
 
 
 class PodPolicies:
@@ -31,10 +60,10 @@ class PodPolicies:
 
     def __init__(self, facts: Facts) -> None:
         self.switched_off = ""
-        servers = facts.get(API_SERVERS)
+        servers = api_servers(facts)
         for server in [] if isinstance(servers, Problem) else servers:
             if "PodSecurity" in server.get("flags", {}).get("disable-admission-plugins", ()):
-                self.switched_off = f"the API server {server['metadata']['name']} has the plugin PodSecurity switched off"
+                self.switched_off = f"the API server {server['name']} has the plugin PodSecurity switched off"
         reading = Reading(facts)
         self._hooks: list[dict[str, Any]] = [h for c in reading.objects(HOOKS) for h in c.get("webhooks", ())]
         self._rules: list[Rule] = [

@@ -11,11 +11,13 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.facts.kube_reduce import Alike, apiserver_flags, pod_of_its_owner, secret_names
+from auditor.facts.kube_reduce import Alike, pod_of_its_owner, secret_names
 from auditor.facts.kubernetes import KINDS
+from auditor.model import Evidence, Target
 from checks.expectation import Expect
 from checks.masters_group import carries
 from checks.pod_condition import Condition
+from checks.pod_policies import api_servers
 from checks.policy_rules import sees_new_pods, selects
 from checks.rbac_rules import accounts
 from checks.workload import Workload, enforced
@@ -48,28 +50,22 @@ def test_what_is_no_request_is_never_taken_for_a_harmless_one(wrong):
         carries(wrong, "system:masters")
 
 
-def server(*args: str, owner: str = "Node", command: str = "kube-apiserver", name: str = "main") -> dict:
-    return {
-        "metadata": {"name": "s", "ownerReferences": [{"kind": owner, "name": "n1"}]},
-        "spec": {"containers": [{"name": name, "command": [command], "args": list(args)}]},
-    }
-
-
 def test_flags_of_api_servers():
-    args = ("--enable-admission-plugins=A,B", "--enable_admission_plugins", "C", "--etcd-servers=https://u:secret@x",
-            "--admission-control-config-file", "/a", "--admission-control-config-file=/b")  # fmt: skip
-    assert apiserver_flags(server(*args))["flags"] == {
+    def seen(*args: str, **more: str) -> dict:
+        components = [
+            {"name": "s", "program": "kube-apiserver", "args": list(args), **more},
+            {"name": "e", "program": "etcd", "args": []},
+        ]
+        (found,) = api_servers(Evidence(Target("c", "kubernetes"), "", {"objects:components": components}))
+        return found
+
+    assert seen("--enable-admission-plugins=A,B", "--enable_admission_plugins", "C", "--admission-control-config-file", "/a",
+                "--admission-control-config-file=/b")["flags"] == {
         "enable-admission-plugins": ["A", "B", "C"], "admission-control-config-file": "/b",
     }  # fmt: skip
-    assert apiserver_flags(server(command="/usr/local/bin/kube-apiserver"))["flags"] == {}
-    assert apiserver_flags(server(command="/bin/sh", name="kube-apiserver"))["flags"] == {}
-    assert "without a value" in apiserver_flags(server("--admission-control-config-file"))["unreadable"]
-
-
-def test_a_pod_that_no_kubelet_made_is_no_api_server():
-    assert apiserver_flags(server(owner="ReplicaSet")) is None
-    assert apiserver_flags(server(command="nginx")) is None
-    assert apiserver_flags({}) is None
+    assert seen()["flags"] == {}
+    assert "without a value" in seen("--admission-control-config-file")["unreadable"]
+    assert seen(unreadable="its command is sh")["unreadable"] == "its command is sh"
 
 
 def test_of_an_environment_only_what_comes_from_secrets_is_kept():
@@ -105,7 +101,7 @@ def test_pods_without_an_owner_and_static_pods_keep_their_names():
 def test_kinds_know_their_group_version_and_namespace():
     seen = {n: (k.group, k.group_version, k.resource, k.namespace) for n, k in KINDS.items()}
     assert seen["pods"] == ("", "v1", "pods", "")
-    assert seen["apiservers"] == ("", "v1", "pods", "kube-system")
+    assert seen["components"] == ("", "v1", "pods", "kube-system")
     assert seen["default/ingresses"] == ("networking.k8s.io", "networking.k8s.io/v1", "ingresses", "default")
     assert seen["clusterroles"] == ("rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1", "clusterroles", "")
 

@@ -9,9 +9,6 @@ from typing import Any
 
 import msgspec
 
-from auditor.facts.flags import KUBERNETES, listing, text
-from auditor.model import Problem
-
 CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
 
@@ -98,31 +95,3 @@ class Alike:
                 self._seen[key] = item
             found.append(item)
         return found
-
-
-def apiserver_flags(pod: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a static pod of an API server says about admission, None for any other pod.
-
-    The answer is ``{"metadata": {"name"}, "flags": {"enable-admission-plugins": [...], "disable-admission-plugins": [...],
-    "admission-control-config-file": "/path"}}``, a flag that isn't given left out; ``unreadable`` says why a flag can't be read.
-    """
-    metadata = pod.get("metadata", {})
-    if not any(o.get("kind") == "Node" for o in metadata.get("ownerReferences", ())):
-        return None  # anybody who may create pods there can name one like this; only kubelets make static pods
-    for container in pod.get("spec", {}).get("containers", ()):
-        words = [*container.get("command", ()), *container.get("args", ())]
-        if container.get("name") == "kube-apiserver" or any(w.rpartition("/")[2] == "kube-apiserver" for w in words[:1]):
-            return {"metadata": {"name": metadata.get("name", "")}, **_flags(words)}
-    return None
-
-
-def _flags(words: list[Any]) -> dict[str, Any]:
-    args = [str(w) for w in words]
-    found: dict[str, Any] = {
-        **{name: listing(args, f"--{name}", KUBERNETES) for name in ("enable-admission-plugins", "disable-admission-plugins")},
-        "admission-control-config-file": text(args, "--admission-control-config-file", KUBERNETES),
-    }
-    wrong = next((f"--{name}: {value}" for name, value in found.items() if isinstance(value, Problem)), None)
-    if wrong:
-        return {"unreadable": wrong}
-    return {"flags": {name: value for name, value in found.items() if value is not None}}

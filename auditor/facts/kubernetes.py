@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.facts import components
-from auditor.facts.kube_reduce import apiserver_flags, constraint_template, kyverno_policy, pod_of_its_owner, secret_names
+from auditor.facts.kube_reduce import constraint_template, kyverno_policy, pod_of_its_owner, secret_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +184,6 @@ KINDS: dict[str, Kind] = {
     "certificatesigningrequests": Kind(
         "/apis/certificates.k8s.io/v1/certificatesigningrequests",
         (*_META, "spec.username", "spec.groups", "spec.signerName", "spec.request", "status.conditions[].type"),
-    ),
-    # API servers that run as static pods: which admission plugins their flags name.
-    "apiservers": Kind(
-        "/api/v1/namespaces/kube-system/pods",
-        ("metadata.name", *_OWNER, "spec.containers[].name", "spec.containers[].command", "spec.containers[].args"),
-        reduce=apiserver_flags,
     ),
     # Programs of the control plane that run as static pods: what their manifests say.
     "components": Kind(
