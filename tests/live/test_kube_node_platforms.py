@@ -322,8 +322,8 @@ def test_workers_of_others(platform: str) -> None:
 def test_somebody_who_calls_his_program_k3s() -> None:
     """It can't draw attention away from the real one's files, and nothing that it names is read for it as root."""
     with K3sNode(data="/srv/k3s") as host:
-        fake = "/home/plain/data/x/bin/k3s"
-        host.place(Entry(fake, waiting_program(), 0o755), Entry("/home/plain/server/cred/admin.kubeconfig", "x", 0o600, 2003, 2003))
+        fake = "/srv/plain/data/x/bin/k3s"
+        host.place(Entry(fake, waiting_program(), 0o755), Entry("/srv/plain/server/cred/admin.kubeconfig", "x", 0o600, 2003, 2003))
         host.place(Entry("/srv/k3s/server/cred/admin.kubeconfig", "x", 0o644))
         host.spawn(
             ["setpriv", "--reuid=2003", "--regid=2003", "--clear-groups", fake, "server"], executable="/usr/bin/setpriv", log="fake"
