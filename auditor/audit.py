@@ -56,7 +56,7 @@ class Selection:
             refs = [f"{name}@{e.version}" for e in editions] if editions and not asked else [ref]
             families.append(Family(name, editions, tuple(library.load(r, because) for r in refs), asked))
         known = {word for f in families for b in f.benchmarks for c in b.controls for word in (c.id, c.key)}
-        wrong = [Mistake("--only", 0, 0, f"there is no control {o!r}{_hint(o, known)}") for o in self.only if o not in known]
+        wrong = [Mistake("--only", 0, 0, _unknown(o, known, library)) for o in self.only if o not in known]
         if wrong:
             raise InputError(wrong)
         kept = tuple(dataclasses.replace(f, benchmarks=tuple(map(self._kept, f.benchmarks))) for f in families)
@@ -65,6 +65,12 @@ class Selection:
     def _kept(self, benchmark: Benchmark) -> Benchmark:
         kept = (c for c in benchmark.controls if c.level <= self.level and (not self.only or {c.id, c.key} & set(self.only)))
         return dataclasses.replace(benchmark, controls=tuple(kept))
+
+
+def _unknown(word: str, known: set[str], library: catalogue.Library) -> str:
+    if word in library.definitions:
+        return f"the control {word!r} is in none of the selected benchmarks, or the tailoring file leaves it out"
+    return f"there is no control {word!r}{_hint(word, known)}"
 
 
 def _hint(word: str, known: set[str]) -> str:

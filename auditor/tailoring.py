@@ -217,11 +217,7 @@ class _Loader:
         return whole
 
     def _take(self, read: Read, decoder: Decoder) -> None:
-        refs: set[str] = set()
         for keys in read.benchmarks:
-            if keys.benchmark.ref in refs:
-                decoder.fail(keys.benchmark.node, f"the benchmark {keys.benchmark.ref!r} stands here twice")
-            refs.add(keys.benchmark.ref)
             self.selections.append(keys)
             self.changes += _selection_changes(keys)
         tailored: dict[str, yaml.Node] = {}

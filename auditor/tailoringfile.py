@@ -6,7 +6,7 @@ Names in the files are looked up while they are decoded, so that a control that 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from functools import partial
@@ -178,6 +178,7 @@ class Reader:
         }  # fmt: skip
         decoder.custom = handlers
         self._numbers: dict[tuple[str, str], dict[str, str]] = {}
+        self._refs: set[str] = set()
 
     def read(self, entries: Mapping[str, tuple[yaml.Node, yaml.Node]]) -> Read:
         """Return what the entries of a file's root say."""
@@ -216,8 +217,8 @@ class Reader:
             self.decoder.items(value, "a mapping of parameters")
             if key in self.library.definitions:
                 found[key] = value
-            elif self.whole:
-                self.decoder.fail(value, f"there is no control {key!r}{did_you_mean(key, self.library.definitions)}")
+            else:
+                self._unknown(value, "control", key, self.library.definitions)
         return found
 
     def _selection(self, node: yaml.Node) -> BenchmarkKeys | None:
@@ -231,28 +232,35 @@ class Reader:
             keys = self._raw(item)
             if isinstance(item, yaml.MappingNode) and ("control" in keys) == ("section" in keys):
                 self.decoder.fail(item, "name either a control or a section to leave out")
+        self._check_selection(raw)
         keys = self.decoder.decode(node, BenchmarkKeys)
-        if isinstance(keys, BenchmarkKeys) and keys.benchmark.name:
-            self._check_selection(keys)
-            return keys
-        return None
+        return keys if isinstance(keys, BenchmarkKeys) and keys.benchmark.name else None
 
-    def _check_selection(self, keys: BenchmarkKeys) -> None:
-        name = keys.benchmark
+    def _check_selection(self, raw: Mapping[str, yaml.Node]) -> None:
+        """Look up what is left out and taken in, part by part: a mistake in one must not hide one in another."""
+        name = self.decoder.decode(raw["benchmark"], BenchmarkName) if "benchmark" in raw else None
+        if name is None or not name.name:
+            return
+        if name.ref in self._refs:
+            self.decoder.fail(name.node, f"the benchmark {name.ref!r} stands here twice")
+        self._refs.add(name.ref)
+        excluded = [e for n in self._items(raw.get("exclude")) if (e := self.decoder.decode(n, LeaveOut))]
+        included = [i for n in self._items(raw.get("include")) if (i := self.decoder.decode(n, TakeIn))]
+        words = [w for n in self._items(raw.get("sections")) if (w := self.decoder.decode(n, Word))]
         versions = [name.version] if name.version else self.library.names()[name.name]
         numbers = {number: key for v in versions for number, key in self.numbers(name.name, v).items()}
         sections = {part for number in numbers for part in _above(number)}
-        for word in (*keys.sections, *(e.section for e in keys.exclude if e.section)):
+        for word in (*words, *(e.section for e in excluded if e.section)):
             if word.text not in sections:
                 self.decoder.fail(word.node, f"{name.ref} has no section {word.text!r}{did_you_mean(word.text, sections)}")
-        excluded = {e.control.key for e in keys.exclude if e.control}
-        for control in (*(e.control for e in keys.exclude if e.control), *(i.control for i in keys.include)):
+        out = {e.control.key for e in excluded if e.control}
+        for control in (*(e.control for e in excluded if e.control), *(i.control for i in included)):
             if control.key and control.key not in numbers.values():
                 self.decoder.fail(control.node, f"{name.ref} has no control {control.key!r}")
-        for taken in keys.include:
-            if taken.control.key in excluded:
+        for taken in included:
+            if taken.control.key in out:
                 self.decoder.fail(taken.control.node, f"the control {taken.control.key!r} is excluded here as well")
-            if keys.level is None and not keys.sections and not any(e.section for e in keys.exclude):
+            if not ({"level", "sections"} & raw.keys()) and not any(e.section for e in excluded):
                 self.decoder.fail(taken.control.node, "there is nothing to except this control from: no level, no section")
 
     def _scoped(self, node: yaml.Node, dates: tuple[str, str]) -> None:
@@ -277,13 +285,18 @@ class Reader:
         name, version = self._ref(node, text) if text else ("", "")
         return BenchmarkName(name, version, node)
 
+    def _unknown(self, node: yaml.Node, what: str, word: str, known: Iterable[str]) -> None:
+        """Note that there is no such thing; where the site's own files are broken, only if it looks like a slip of the pen."""
+        hint = did_you_mean(word, known)
+        if self.whole or "did you mean" in hint:
+            self.decoder.fail(node, f"there is no {what} {word!r}{hint}")
+
     def _ref(self, node: yaml.Node, text: str) -> tuple[str, str]:
         """Look a benchmark up; the name is empty when it isn't there."""
         name, _, version = text.partition("@")
         names = self.library.names()
         if name not in names:
-            if self.whole:
-                self.decoder.fail(node, f"there is no benchmark {name!r}{did_you_mean(name, names)}")
+            self._unknown(node, "benchmark", name, names)
             return "", ""
         if version and version not in names[name]:
             if self.whole:
@@ -302,8 +315,7 @@ class Reader:
             return nothing
         if not _NUMBER.fullmatch(word):
             if word not in self.library.definitions:
-                if self.whole:
-                    decoder.fail(node, f"there is no control {word!r}{did_you_mean(word, self.library.definitions)}")
+                self._unknown(node, "control", word, self.library.definitions)
                 return nothing
             return ControlName(word, name, version, node)
         if not at:

@@ -1,13 +1,17 @@
 """Tailoring files: a site's policy inputs, typed like the controls' own, and visible in the results."""
 
+import re
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from auditor import tailoring
 from auditor.catalogue import packaged
-from auditor.engine import judge
-from auditor.model import Evidence, Status, Target
+from auditor.engine import judge, needs
+from auditor.model import Evidence, Status, Target, TargetKind, TargetResult, TargetStatus
 from auditor.results import finding_document, finding_of
 from auditor.yamlfile import InputError
 from checks import check_types
@@ -67,3 +71,284 @@ def test_a_mistake_is_named_at_its_place(tmp_path: Path, text: str, said: str) -
         judged(write(tmp_path, text))
     assert said in str(raised.value)
     assert str(raised.value).startswith(str(tmp_path / "tailoring.yaml"))
+
+
+GOOD = """\
+tailoring: 1
+zone: Europe/Berlin
+files: [own/controls.yaml, own/shop.yaml]
+benchmarks:
+  - benchmark: cis-docker
+    level: 1
+    reason: Baseline
+    exclude:
+      - {control: docker-live-restore, reason: Rebuilt}
+      - {section: "7", reason: No swarm}
+    include:
+      - {control: docker-daemon-userns-remap, reason: Wanted}
+parameters:
+  docker-container-capabilities: {denied: [SYS_ADMIN]}
+overrides:
+  - {control: docker-container-capabilities, targets: ["web-*"], parameters: {allowed: [NET_ADMIN]}, reason: Routers}
+  - {control: 5.4@cis-docker@1.8.0, groups: [edge], parameters: {allowed: [NET_RAW]}, reason: Probes}
+waivers:
+  - {control: 5.5@cis-docker@1.8.0, targets: ["*"], reason: r, owner: o, approver: p, expires: 2026-12-31}
+attestations:
+  - {control: own-question, targets: ["*"], verdict: fail, by: b, at: 2026-01-01, statement: s, evidence: e, expires: 2026-12-31}
+"""
+OWN = {
+    "controls.yaml": "- key: own-question\n  title: Asked\n  severity: low\n  target: docker-host\n  rationale: r\n"
+    "  check: {manual: {question: Was it asked?}}\n  decided: by_person\n  remediation: {text: Ask.}\n",
+    "shop.yaml": 'benchmark: shop\nversion: "1"\ntitle: Shop\ncontrols_total: 2\ncontrols:\n'
+    '  - {id: "1.1", control: own-question, level: 1, assessment: manual}\n'
+    '  - {id: "1.2", control: docker-daemon-icc, level: 1, assessment: automated}\n',
+}
+
+
+def folder_with(folder: Path, text: str = GOOD, **own: str) -> Path:
+    (folder / "own").mkdir(exist_ok=True)
+    for name, content in {**OWN, **{k.replace("_", "."): v for k, v in own.items()}}.items():
+        (folder / "own" / name).write_text(content)
+    return write(folder, text)
+
+
+def mistakes(path: Path | None, *registers: Path) -> list[str]:
+    with pytest.raises(InputError) as raised:
+        tailoring.load(LIBRARY, path, registers)
+    return [str(m).removeprefix(f"{path.parent if path else registers[0].parent}/") for m in raised.value.mistakes]
+
+
+LIBRARY = packaged(check_types())
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    site = tailoring.load(LIBRARY, folder_with(tmp_path))
+    docker = site.library.load("cis-docker@1.8.0")
+    keys = {c.key for c in docker.controls}
+    assert "docker-live-restore" not in keys
+    assert not [c.id for c in docker.controls if c.id.startswith("7.")]
+    assert {c.key for c in docker.controls if c.level == 2} == {"docker-daemon-userns-remap"}
+    assert len(LIBRARY.load("cis-docker@1.8.0").controls) == 118, "the packaged benchmarks stay as they are"
+    assert site.own == ("shop@1",)
+    shop = site.library.load("shop")
+    assert [c.key for c in shop.controls] == ["own-question", "docker-daemon-icc"]
+    assert shop.sha256 != docker.sha256 == LIBRARY.load("cis-docker@1.8.0").sha256
+    (waiver,) = site.waivers
+    assert (waiver.scope.control, waiver.scope.ref) == ("docker-container-privileged", "cis-docker@1.8.0")
+    assert waiver.until.isoformat() == "2026-12-31T23:00:00+00:00"
+    (entry,) = site.attestations
+    assert (entry.id, entry.verdict) == ("A1", "fail")
+    assert [(c.what, c.subject, c.after, c.reason) for c in site.changes] == [
+        ("own benchmark", "shop@1", "judged", ""),
+        ("level", "cis-docker", "up to level 1", "Baseline"),
+        ("excluded", "docker-live-restore", "not judged", "Rebuilt"),
+        ("excluded", "section 7", "not judged", "No swarm"),
+        ("included", "docker-daemon-userns-remap", "judged", "Wanted"),
+        ("parameter", "docker-container-capabilities", 'denied: ["SYS_ADMIN"]', ""),
+    ]
+    assert {c.place.rpartition("/")[2] for c in site.changes} == {
+        "shop.yaml:1", "tailoring.yaml:5", "tailoring.yaml:9", "tailoring.yaml:10", "tailoring.yaml:12", "tailoring.yaml:14",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "allowed", "tailored"),
+    [
+        ("db-1", (), [], True),  # of the values for everybody
+        ("web-1", (), ["NET_ADMIN"], True),
+        ("web-1", ("edge",), ["NET_RAW"], True),  # the last that fits counts
+        ("db-1", ("edge",), ["NET_RAW"], True),
+    ],
+)
+def test_values_for_some_targets(tmp_path: Path, name: str, groups: tuple[str, ...], allowed: list[str], tailored: bool) -> None:
+    site = tailoring.load(LIBRARY, folder_with(tmp_path))
+    benchmark = site.library.load("cis-docker@1.8.0")
+    target = Target(name, "ssh", "", groups)
+    (judged_by,) = site.benchmarks([benchmark], target)
+    assert site.benchmarks([benchmark], target)[0] is judged_by, "made once"
+    findings = judge([judged_by], Evidence(target, "", FACTS))
+    (found,) = [f for f in findings if f.control == "docker-container-capabilities"]
+    assert (found.parameters["allowed"], found.parameters["denied"], found.tailored) == (allowed, ["SYS_ADMIN"], tailored)
+    assert found.status is (Status.PASS if "NET_ADMIN" in allowed else Status.FAIL)
+    other = site.library.load("cis-docker@1.7.0")
+    (elsewhere,) = site.benchmarks([other], Target("db-1", "ssh", "", ("edge",)))
+    assert elsewhere is other or next(c for c in elsewhere.controls if c.key == found.control).parameters["allowed"] == []
+
+
+def test_every_fact_that_an_override_may_need_is_asked(tmp_path: Path) -> None:
+    site = tailoring.load(LIBRARY, folder_with(tmp_path))
+    benchmark = site.library.load("cis-docker@1.8.0")
+    forms = site.every([benchmark])
+    seen = {str(c.parameters["allowed"]) for b in forms for c in b.controls if c.key == "docker-container-capabilities"}
+    assert seen == {"[]", "['NET_ADMIN']", "['NET_RAW']"}
+    assert needs([benchmark], "host") <= needs(forms, "host")
+
+
+def test_an_override_that_means_no_target_is_noted(tmp_path: Path) -> None:
+    site = tailoring.load(LIBRARY, folder_with(tmp_path))
+    result = TargetResult("db-1", TargetKind.DOCKER_HOST, "", "ssh", (), ("edge",), TargetStatus.AUDITED, None, None)
+    _, registers = site.applied([], [result], "2026-06-01T00:00:00Z")
+    notes = {c.scope: c.note for c in registers.tailoring if c.what == "parameter"}
+    assert notes == {"everywhere": "", "targets web-*": "no target is meant", "groups edge; cis-docker@1.8.0": ""}
+
+
+def test_every_mistake_is_said_in_one_run(tmp_path: Path) -> None:
+    bad = """\
+tailoring: 1
+zone: Europe/Berln
+filez: []
+files: [../out.yaml, /etc/hosts, own/none.yaml, own/controls.yaml, own/shop.yaml]
+benchmarks:
+  - {benchmark: cis-dokcer, level: 3}
+  - {benchmark: cis-docker@1.8.0, sections: ["9"], exclude: [{control: k8s-kubelet-anonymous, reason: x}, {reason: y}]}
+  - {benchmark: cis-docker@1.8.0, include: [{control: docker-live-restore, reason: ""}]}
+  - {benchmark: cis-docker, include: [{control: docker-live-restore, reason: x}], exclude: [{control: k8s-kubelet-anonymous-auth, reason: x}]}
+overrides:
+  - {control: docker-container-capabilities, parameters: {alowed: []}, reason: r}
+  - {control: docker-container-capabilities, parameters: {allowed: [5]}, reason: r}
+waivers:
+  - {control: "5.5", targets: [x], reason: r, owner: o, approver: p, expires: 2027-02-29}
+  - {control: 2.15@cis-docker, targets: [], reason: r, owner: o, aprover: p, expires: 2026-12-31}
+  - {control: docker-live-restore, groups: [a], reason: r, owner: o, approver: p, starts: 2026-12-31, expires: 2026-12-30}
+  - {id: W, control: docker-live-restore, groups: [a], reason: r, owner: o, approver: p, expires: never}
+attestations:
+  - {control: docker-live-restore, targets: ["*"], verdict: maybe, by: b, at: 2026-01-01, statement: s, evidence: e, expires: 2026-12-31}
+  - {control: docker-live-restore, targets: ["*"], verdict: pass, by: b, at: 2026-01-01, statement: s, evidence: e, expires: 2026-12-31}
+parameters:
+  docker-live-restor: {}
+"""
+    register = tmp_path / "waivers.yaml"
+    register.write_text("register: 1\nwaivers:\n  - {control: docker-live-restore, targets: [x], reason: r, owner: o, approver: p, "
+                        "expires: 2026-12-31T10:00}\nparameters: {}\n")  # fmt: skip
+    said = mistakes(folder_with(tmp_path, bad), register)
+    expected = [
+        "tailoring.yaml:2:7: 'Europe/Berln' is no time zone known here",
+        "tailoring.yaml:3:1: there is no key 'filez' here; did you mean 'files'?",
+        "tailoring.yaml:4:9: '../out.yaml' must be a path below the folder of this file",
+        "tailoring.yaml:4:22: '/etc/hosts' must be a path below the folder of this file",
+        "tailoring.yaml:4:34: 'own/none.yaml' can't be read: No such file or directory",
+        "tailoring.yaml:6:5: the key 'reason' is missing: why these levels or sections",
+        "tailoring.yaml:6:17: there is no benchmark 'cis-dokcer'; did you mean 'cis-docker'?",
+        "tailoring.yaml:6:36: level must be 1 or 2",
+        "tailoring.yaml:7:46: cis-docker@1.8.0 has no section '9'",
+        "tailoring.yaml:7:107: name either a control or a section to leave out",
+        "tailoring.yaml:8:84: must not be empty",
+        "tailoring.yaml:11:67: the control has no parameter 'alowed'; did you mean 'allowed'?",
+        "tailoring.yaml:12:69: must be text, not a whole number (5): put it in quotes",
+        "tailoring.yaml:14:15: a number alone doesn't say of which benchmark",
+        "tailoring.yaml:14:79: there is no day 2027-02-29: it is no leap year",
+        "tailoring.yaml:15:5: say which targets or groups this is for",
+        "tailoring.yaml:15:15: 2.15 is not the same control in every version of cis-docker",
+        "tailoring.yaml:15:66: there is no key 'aprover' here; did you mean 'approver'?",
+        "tailoring.yaml:16:112: expires before it begins (starts: 2026-12-31)",
+        "tailoring.yaml:17:99: must be a day such as 2026-12-31",
+        "tailoring.yaml:19:61: 'maybe' is not one of the allowed words",
+        "tailoring.yaml:20:15: evidence alone decides 'docker-live-restore': there is nothing to attest",
+        "tailoring.yaml:22:23: there is no control 'docker-live-restor'; did you mean 'docker-live-restore'?",
+        "waivers.yaml:3:93: a time of day needs its offset",
+        "waivers.yaml:4:1: there is no key 'parameters' here",
+        "tailoring.yaml:8:17: the benchmark 'cis-docker@1.8.0' stands here twice",
+        "tailoring.yaml:9:49: there is nothing to except this control from",
+        "tailoring.yaml:9:103: cis-docker has no control 'k8s-kubelet-anonymous-auth'",
+    ]
+    for words in expected:
+        assert [s for s in said if s.startswith(words)], f"{words} not in\n" + "\n".join(said)
+
+
+def test_own_controls_are_held_to_the_same_rules(tmp_path: Path) -> None:
+    path = folder_with(tmp_path, controls_yaml=OWN["controls.yaml"].replace("low", "lwo") + "- {key: docker-live-restore}\n")
+    said = mistakes(path)
+    assert any("own/controls.yaml:3:13: 'lwo' is not one of the allowed words" in s for s in said)
+    assert any("the control 'docker-live-restore' is already defined" in s for s in said)
+    assert not any("'own-question'" in s for s in said), "one mistake in a control doesn't make all that name it wrong"
+    path = folder_with(tmp_path, shop_yaml=OWN["shop.yaml"].replace("own-question", "docker-daemon-icc"))
+    assert any("'own-question' stands in no table of contents" in s for s in mistakes(path))
+    path = folder_with(tmp_path, shop_yaml=OWN["shop.yaml"].replace("benchmark: shop", "benchmark: cis-docker"))
+    assert any("'cis-docker' is a packaged benchmark" in s for s in mistakes(path))
+    path = folder_with(
+        tmp_path, controls_yaml=OWN["controls.yaml"].replace("{manual: {question: Was it asked?}}", "{run: {command: id}}")
+    )
+    assert any("there is no check type 'run'" in s for s in mistakes(path)), "a file can't bring a command"
+
+
+def test_own_files_stay_below_the_folder(tmp_path: Path) -> None:
+    path = folder_with(tmp_path, "tailoring: 1\nfiles: [own/link.yaml]\n")
+    (tmp_path / "secret.yaml").write_text("x")
+    inside = tmp_path / "site"
+    inside.mkdir()
+    path = path.rename(inside / "tailoring.yaml")
+    (inside / "own").mkdir()
+    (inside / "own" / "link.yaml").symlink_to(tmp_path / "secret.yaml")
+    assert mistakes(path) == ["tailoring.yaml:2:9: 'own/link.yaml' must be a path below the folder of this file"]
+
+
+def test_ids_are_unique_over_all_files(tmp_path: Path) -> None:
+    entry = "{%s control: docker-live-restore, targets: [x], reason: r, owner: o, approver: p, expires: 2026-12-31}"
+    files = []
+    for name, ids in (("a.yaml", ["id: W2,", ""]), ("b.yaml", ["", "id: W2,"])):
+        files.append(tmp_path / name)
+        files[-1].write_text("register: 1\nwaivers:\n" + "".join(f"  - {entry % i}\n" for i in ids))
+    assert [s.partition(str(tmp_path))[0] for s in mistakes(None, *files)] == ["b.yaml:4:10: the id 'W2' is taken already at "]
+    files[1].write_text("register: 1\nwaivers:\n" + f"  - {entry % ''}\n")
+    assert [w.id for w in tailoring.load(LIBRARY, None, files).waivers] == ["W2", "W1", "W3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "register: 1\nwaivers: []\n",
+            "the key 'tailoring' is missing: it is the version of the format, 1; a file with 'register'",
+        ),
+        ("tailoring: 3\nfuture: {}\n", "1:12: this program reads tailoring files of version 1"),
+        ("- a\n", "must be a mapping, not a list"),
+        ("tailoring: 1\nwaivers: {}\n", "2:10: must be a list, not a mapping"),
+        ("tailoring: 1\nwaivers: [5]\n", "2:11: must be a mapping"),
+        ("tailoring: 1\noverrides: [{control: x, control: y}]\n", "the key 'control' stands here twice"),
+        ("tailoring: !!python/object:os.system {}\n", "the tag"),
+        ("tailoring: 1\nzone: [UTC]\n", "2:7: must be text, not a list"),
+        ("", "is empty"),
+    ],
+)
+def test_shapes(tmp_path: Path, text: str, said: str) -> None:
+    assert any(said in m for m in mistakes(write(tmp_path, text)))
+
+
+def test_the_template_changes_nothing_and_its_values_are_the_defaults(tmp_path: Path) -> None:
+    from auditor.tailoringtext import template
+
+    text = template(LIBRARY)
+    site = tailoring.load(LIBRARY, write(tmp_path, text))
+    assert (site.changes, site.waivers, site.attestations, site.overrides) == ((), (), (), ())
+    head, _, parameters = text.partition("# parameters:\n")
+    uncommented = "parameters:\n" + re.sub(r"^#", "", parameters, flags=re.MULTILINE)
+    every = tailoring.load(LIBRARY, write(tmp_path, "tailoring: 1\n" + uncommented))
+    assert len(every.changes) > 100
+    assert [c for c in every.changes if c.before != c.after] == []
+    examples = re.sub(r"^# (?=zone|benchmarks|overrides|waivers|attestations|  )", "", head, flags=re.MULTILINE)
+    shown = tailoring.load(LIBRARY, write(tmp_path, examples))
+    assert (len(shown.waivers), len(shown.attestations), len(shown.overrides), len(shown.changes)) == (1, 1, 1, 5)
+
+
+def test_the_examples_of_the_documentation_are_right(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "tailoring.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 5
+    selection, parameters, files, register, attested = blocks
+    own = files.replace("shop-1.0", "shop")
+    site = tailoring.load(LIBRARY, folder_with(tmp_path, selection + parameters + own))
+    assert len(site.changes) == 7
+    (tmp_path / "w.yaml").write_text(register + attested)
+    site = tailoring.load(LIBRARY, None, [tmp_path / "w.yaml"])
+    assert (len(site.waivers), len(site.attestations)) == (1, 1)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_tailoring_file_or_a_mistake_with_its_place(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.yaml"
+        path.write_bytes(("tailoring: 1\n" + text).encode("utf-8", "surrogatepass"))
+        try:
+            tailoring.load(LIBRARY, path)
+        except InputError as error:
+            assert error.mistakes
