@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.apiserver import PODS, ApiServer, ListKind
+from tests.support.apiserver import ApiServer
 from tests.support.auditing import Result, auditor, host_entry
-from tests.support.kube_node import APISERVER, KUBELET_CONFIG, STATIC, KubeNode
+from tests.support.kube_node import APISERVER, CONFIGZ, KUBELET_CONFIG, STATIC, KubeNode
 
 pytestmark = pytest.mark.live
 
-NODES = "/api/v1/nodes"
-CONFIGZ = "/api/v1/nodes/{}/proxy/configz"
 PROFILING = "k8s-apiserver-profiling"
 
 
@@ -31,34 +28,10 @@ def node(needs_hosts: None) -> Iterator[KubeNode]:
 def server(node: KubeNode, tmp_path: Path) -> Iterator[ApiServer]:
     """The recorded cluster, whose one node is the test host: its mirror pods say what its manifests say."""
     api = ApiServer(tmp_path / "api")
-    (recorded,) = (json.loads(i) for i in api.lists[NODES].items)
-    recorded["metadata"]["name"] = node.hostname
-    api.lists[NODES].items = [json.dumps(recorded).encode()]
-    api.documents["/version"] = api.documents["/version"].replace(b"v1.36.2", b"v1.33.2").replace(b'"36"', b'"33"')
-    show(api, {c: node.components[c] for c in STATIC}, node.hostname)
-    config = json.loads(api.documents.pop(CONFIGZ.format("node1")))
-    config["kubeletconfig"] |= {
-        "rotateCertificates": True,
-        "cgroupDriver": "systemd",
-        "clusterDomain": "cluster.local",
-        "eventRecordQPS": 5,
-    }
-    config["kubeletconfig"]["authentication"]["webhook"]["cacheTTL"] = "0s"
-    api.documents[CONFIGZ.format(node.hostname)] = json.dumps(config).encode()
+    api.show_node(node.hostname, {c: node.components[c] for c in STATIC}, "v1.33.2")
+    api.configz(node.hostname, **CONFIGZ)
     with api:
         yield api
-
-
-def show(api: ApiServer, components: dict[str, Any], name: str) -> None:
-    """Let the cluster show these command lines as the mirror pods of a node."""
-    pods = [json.loads(i) for i in api.lists[PODS].items]
-    for pod in pods:
-        component = pod["metadata"].get("labels", {}).get("component")
-        if component in components:
-            pod["metadata"]["name"] = f"{component}-{name}"
-            pod["metadata"]["ownerReferences"][0]["name"] = pod["spec"]["nodeName"] = name
-            pod["spec"]["containers"][0]["command"] = list(components[component])
-    api.lists[PODS] = ListKind(api.lists[PODS].kind, api.lists[PODS].api_version, [json.dumps(p).encode() for p in pods])
 
 
 def audit(folder: Path, node: KubeNode, api: ApiServer, *options: str, **cluster: Any) -> Result:
@@ -94,7 +67,7 @@ def test_both_sides_give_one_verdict_for_every_control(node: KubeNode, server: A
 def test_a_manifest_that_changed_without_a_restart_is_a_finding_of_its_own(
     node: KubeNode, server: ApiServer, tmp_path: Path
 ) -> None:
-    show(server, {"kube-apiserver": [*APISERVER, "--profiling=false"]}, node.hostname)
+    server.show_node(node.hostname, {"kube-apiserver": [*APISERVER, "--profiling=false"]})
     result = audit(tmp_path, node, server)
     (finding,) = result.findings("prod")[PROFILING]["observations"]
     assert finding["status"] == "fail"
@@ -109,10 +82,7 @@ def test_a_manifest_that_changed_without_a_restart_is_a_finding_of_its_own(
 
 
 def test_a_kubelet_whose_file_changed_is_found_out(node: KubeNode, server: ApiServer, tmp_path: Path) -> None:
-    path = CONFIGZ.format(node.hostname)
-    config = json.loads(server.documents[path])
-    config["kubeletconfig"]["authentication"]["anonymous"]["enabled"] = True
-    server.documents[path] = json.dumps(config).encode()
+    server.configz(node.hostname, authentication={"anonymous": {"enabled": True}})
     assert "enabled: false" in KUBELET_CONFIG
     result = audit(tmp_path, node, server, nodes_proxy=True)
     assert result.statuses("cp")["k8s-kubelet-anonymous-auth"] == "pass", "the host alone can't know"

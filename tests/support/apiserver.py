@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 RECORDED = Path(__file__).parent.parent / "recorded" / "kubernetes-1.36"
+NODES = "/api/v1/nodes"
 PODS = "/api/v1/pods"
 CHUNK = 32 * 1024
 
@@ -112,6 +113,41 @@ class ApiServer(Behaviour):
         self.lists[path].items = [
             text.replace(b"@NAME@", b"web-%d-%d" % (i // 8, i)).replace(b"@OWNER@", b"web-%d" % (i // 8)) for i in range(count)
         ]
+
+    def show_node(self, name: str, components: Mapping[str, Sequence[str]], version: str = "") -> None:
+        """Call the recorded cluster's only node by this name; its mirror pods show these command lines."""
+        (node,) = (json.loads(i) for i in self.lists[NODES].items)
+        before = node["metadata"]["name"]
+        node["metadata"]["name"] = name
+        self.lists[NODES].items = [json.dumps(node).encode()]
+        pods = [json.loads(i) for i in self.lists[PODS].items]
+        for pod in pods:
+            component = pod["metadata"].get("labels", {}).get("component")
+            if component in components:
+                pod["metadata"]["name"] = f"{component}-{name}"
+                pod["metadata"]["ownerReferences"][0]["name"] = pod["spec"]["nodeName"] = name
+                pod["spec"]["containers"][0]["command"] = list(components[component])
+        self.lists[PODS].items = [json.dumps(p).encode() for p in pods]
+        if f"{NODES}/{before}/proxy/configz" in self.documents:
+            self.documents[f"{NODES}/{name}/proxy/configz"] = self.documents.pop(f"{NODES}/{before}/proxy/configz")
+        if version:
+            self.be_version(version)
+
+    def be_version(self, version: str) -> None:
+        """Let the API server and its kubelet be another version of Kubernetes, such as ``v1.33.2``."""
+        recorded, minor = json.loads(self.documents["/version"]), version.split(".")[1]
+        old = recorded["gitVersion"].encode()
+        self.documents["/version"] = json.dumps({**recorded, "gitVersion": version, "minor": minor}).encode()
+        for path in (NODES, PODS):
+            self.lists[path].items = [i.replace(old, version.encode()) for i in self.lists[path].items]
+
+    def configz(self, node: str, **settings: Any) -> None:
+        """Let a kubelet's configuration in force hold these settings too; a mapping is merged into the one that is there."""
+        path = f"{NODES}/{node}/proxy/configz"
+        config = json.loads(self.documents[path])["kubeletconfig"]
+        for key, value in settings.items():
+            config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
+        self.documents[path] = json.dumps({"kubeletconfig": config}).encode()
 
     def list_kind(self, path: str) -> ListKind | None:
         """Return what is listed at a path, of one namespace for ``.../namespaces/NAME/KIND``."""

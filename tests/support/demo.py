@@ -23,10 +23,11 @@ from tests.support.apiserver import serving
 from tests.support.auditing import host_entry
 from tests.support.engine import DockerHost
 from tests.support.host import Entry
-from tests.support.kube_node import KubeNode
+from tests.support.kube_node import APISERVER, CONFIGZ, STATIC, KubeNode
 
 FOLDER = Path(__file__).parents[2] / "auditor" / "demo"
 WHEN = "2026-11-21T09:00:00Z"
+VERSION = "v1.35.2"
 KERNEL = "6.1.0-28-amd64"
 ADDRESSES = {"web-1": "10.0.0.11", "cp-1": "10.0.0.21", "shop": "prod"}
 
@@ -48,7 +49,11 @@ def main() -> None:
     benchmarks = [library.load(f"{n}@{v}") for n, versions in library.names().items() for v in versions]
     with tempfile.TemporaryDirectory() as temporary, DockerHost(hostname="web-1", settings={"log-level": "info"}) as docker:
         folder = Path(temporary)
-        with KubeNode(hostname="node1", version="v1.36.2") as node, serving(folder / "api") as server:
+        with KubeNode(hostname="cp-1", version=VERSION) as node, serving(folder / "api") as server:
+            said = {c: node.components[c] for c in STATIC}
+            # Somebody switched profiling off in the manifest, and the program was never restarted.
+            server.show_node("cp-1", {**said, "kube-apiserver": [*APISERVER, "--profiling=false"]}, VERSION)
+            server.configz("cp-1", **CONFIGZ)
             node.place(
                 Entry(
                     "/etc/kubernetes/manifests/kube-apiserver.yaml",
@@ -57,7 +62,7 @@ def main() -> None:
                 )
             )
             hosts = [host_entry(docker, "web-1"), host_entry(node, "cp-1")]
-            cluster = {"name": "shop", "kubeconfig": str(server.kubeconfig()), "nodes": ["cp-1"]}
+            cluster = {"name": "shop", "kubeconfig": str(server.kubeconfig()), "nodes": ["cp-1"], "nodes_proxy": True}
             path = folder / "inventory.yaml"
             path.write_text(json.dumps({"hosts": hosts, "clusters": [cluster]}))
             chosen = inventory.load(path)

@@ -104,6 +104,10 @@ kind: KubeletConfiguration
 readOnlyPort: 0
 eventRecordQPS: 5
 """
+#: What such a kubelet has in force, where it isn't what the recorded cluster's has.
+CONFIGZ = {"rotateCertificates": True, "cgroupDriver": "systemd", "clusterDomain": "cluster.local", "eventRecordQPS": 5,
+           "authentication": {"anonymous": {"enabled": False}, "webhook": {"cacheTTL": "0s", "enabled": True},
+                              "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"}}}  # fmt: skip
 KUBECONFIG = """\
 apiVersion: v1
 kind: Config
