@@ -84,7 +84,9 @@ def compare(before: AuditRun, after: AuditRun, store: str | None, *, stored: boo
 @click.argument("before")
 @click.argument("after", default="latest")
 @_STORE
-@click.option("--format", "format_", type=click.Choice(("text", "json", "html")), default="text", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(("text", "json", "html")), default="text", show_default=True, help="How to say it."
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write [standard output].")
 @click.option(
     "--fail-on-new",
@@ -144,7 +146,7 @@ def _gate(found: Difference, severity: str | None) -> int:
 @click.option("--since", metavar="WHEN", help="Only runs since a date (2026-01-31) or so many days ago (30d).")
 @click.option("--failures", is_flag=True, help="The failures of the latest run instead, the oldest first, each with its age.")
 @click.pass_context
-def history(context: click.Context, **options: Any) -> None:
+def history(context: click.Context, /, **options: Any) -> None:
     """List earlier runs, the latest first, and where scores and open failures are going."""
     context.obj = options["store"]
     if context.invoked_subcommand is not None:
@@ -231,10 +233,15 @@ def recheck(wanted: str, chosen: Inventory, options: dict[str, Any], store: str 
     if not names:
         raise click.UsageError(f"none of the targets that run {old.id} found something on is in the inventory, or within --limit")
     nodes = [n for c in within.clusters if c.name in names for n in c.nodes]  # a cluster is judged with what its nodes show
-    given = {**options, "benchmarks": asked.benchmarks, "level": asked.level, "limit": tuple(dict.fromkeys([*names, *nodes]))}
+    given = {
+        **options,
+        "benchmarks": asked.benchmarks,
+        "level": asked.level,
+        "only": asked.only,
+        "limit": tuple(dict.fromkeys([*names, *nodes])),
+    }
     library, selection, gates = session.prepare(given)
-    only = tuple(k for k in asked.only if k in library.definitions)
-    plan = session.plan(chosen, library, dataclasses.replace(selection, only=only), given)
+    plan = session.plan(chosen, library, selection, given)
     formats = session.formats_of(options["formats"])
     kept_in = session.store_unless(store, no_store)
     run, folder = session.run_audit(plan, given)

@@ -12,7 +12,11 @@ from auditor.model import AuditRun, Status, TargetStatus
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """What is looked at again. ``wanted`` holds the controls' keys by target; None stands for all: it was not audited then."""
+    """What is looked at again. ``wanted`` holds the controls' keys by target; None stands for all: it was not audited then.
+
+    ``benchmarks``, ``level`` and ``only`` are what the run asked for. Hosts are asked the same questions again, since an account's
+    rights may be for exactly that script.
+    """
 
     run: str
     wanted: Mapping[str, frozenset[str] | None]
@@ -32,8 +36,7 @@ def of_run(run: AuditRun) -> Recheck:
     every: dict[str, frozenset[str] | None] = {name: frozenset(keys) for name, keys in wanted.items()}
     every |= dict.fromkeys(lost)
     asked = run.selection
-    only = tuple(asked.get("only", ())) if lost else tuple(sorted({k for keys in wanted.values() for k in keys}))
-    return Recheck(run.id, every, tuple(asked.get("benchmarks", ())), int(asked.get("level", 2)), only)
+    return Recheck(run.id, every, tuple(asked.get("benchmarks", ())), int(asked.get("level", 2)), tuple(asked.get("only", ())))
 
 
 def restrict(run: AuditRun, recheck: Recheck) -> AuditRun:
