@@ -136,16 +136,23 @@ def _dangers(console: Any, run: AuditRun) -> None:
     from rich.text import Text
 
     grave = [f for f in run.findings if f.status is Status.FAIL and f.severity in (Severity.CRITICAL, Severity.HIGH)]
-    grave.sort(key=lambda f: SEVERITY_ORDER.index(f.severity))
     if grave:
         console.print(Text(f"{len(grave)} failure{'s' if len(grave) != 1 else ''} of high or critical severity:", style="bold"))
-    for finding in grave[:_SHOWN]:
-        failed = [clean(o.subject, 60) for o in finding.observations if o.status is Status.FAIL]
-        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        where = f"{finding.severity:8} {clean(finding.target, 40)}  {finding.id} {finding.title}"
-        console.print(Text(f"  {where}: {', '.join(failed[:3])}{more}{_mark(finding)}"))
-    if len(grave) > _SHOWN:
-        console.print(f"  and {len(grave) - _SHOWN} more, in the report")
+    by_control: dict[tuple[str, str], list[Finding]] = {}
+    for finding in sorted(grave, key=lambda f: SEVERITY_ORDER.index(f.severity)):
+        by_control.setdefault((finding.benchmark, finding.control), []).append(finding)
+    for findings in list(by_control.values())[:_SHOWN]:
+        shown = "; ".join(map(_where, findings[:3])) + (f"; and {len(findings) - 3} more targets" if len(findings) > 3 else "")
+        console.print(Text(f"  {findings[0].severity:8} {findings[0].id} {findings[0].title}: {shown}"))
+    if len(by_control) > _SHOWN:
+        console.print(f"  and {len(by_control) - _SHOWN} more controls, in the report")
+
+
+def _where(finding: Finding) -> str:
+    """Say on what of its target a control failed."""
+    failed = [clean(o.subject, 60) for o in finding.observations if o.status is Status.FAIL]
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    return f"{clean(finding.target, 40)} ({', '.join(failed[:3])}{more}){_mark(finding)}"
 
 
 def _mark(finding: Finding) -> str:
