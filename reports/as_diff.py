@@ -8,7 +8,7 @@ from reports.as_html import hashed
 from reports.environment import asset, environment
 
 #: How many changes of a kind stand in the page.
-SHOWN = 2000
+SHOWN = 500
 
 
 def render(difference: Difference) -> bytes:
