@@ -67,8 +67,9 @@ def page(run: AuditRun, mode: str = "by-control", part: str = "") -> str:
     """Return the document that becomes the PDF, as HTML. ``part`` says what of the run it holds, where that is not all of it."""
     view = build(run)
     brief = len(view.targets) >= FLEET
+    hits = 3 if mode == "summary" else 6 if brief else 25
     return environment().get_template("pdf.html.j2").render(
-        view=view, pieces=pieces, allowance=allowance(view), danger_groups=3 if mode == "summary" else 6 if brief else 25, longest=LONGEST, mode=mode,
+        view=view, pieces=pieces, allowance=allowance(view), danger_groups=hits, longest=LONGEST, mode=mode,
         part=part, brief=brief, named=20 if brief else 1_000_000, listed=listed, gaps=100 if brief else 300,
         elsewhere=f"The rest is in {WHOLE}, in the HTML report, and in each target's own document (--pdf per-target).",
     )  # fmt: skip
