@@ -297,6 +297,19 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What a target holds of one kind: engines, containers, images, programs, nodes or namespaces.
+
+    ``count`` is how many there are; ``things`` are the first of them in the order of their names, each a name and a few words about
+    it (version, image, state, ...).
+    """
+
+    kind: str
+    count: int
+    things: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TargetResult:
     """A target after the audit: what it turned out to be and how far we came."""
 
@@ -311,6 +324,7 @@ class TargetResult:
     evidence_sha256: str | None
     collected_at: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)  # a few lines about it: system, engine, account, ...
+    seen: tuple[Seen, ...] = ()  # the inventory of what it holds, as far as the evidence tells
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from auditor.model import (
     Finding,
     Observation,
     Score,
+    Seen,
     Severity,
     Status,
     TargetKind,
@@ -117,6 +118,7 @@ def to_document(run: AuditRun) -> dict[str, Any]:
     ]
     for target in targets:
         target["roles"], target["groups"] = list(target["roles"]), list(target["groups"])
+        target["seen"] = [{**seen, "things": [list(thing) for thing in seen["things"]]} for seen in target["seen"]]
     benchmarks = []
     for b in run.benchmarks:
         controls = [{**dataclasses.asdict(c), "severity": c.severity.value} for c in b.controls]
@@ -150,11 +152,16 @@ def to_json(run: AuditRun) -> bytes:
     return ("{\n " + ",\n ".join(parts) + "\n}\n").encode("ascii")
 
 
+def _seen(target: dict[str, Any]) -> tuple[Seen, ...]:
+    """Return the inventory of a target; an earlier version's run has none."""
+    return tuple(Seen(s["kind"], s["count"], tuple((name, about) for name, about in s["things"])) for s in target.get("seen", ()))
+
+
 def run_of(document: dict[str, Any]) -> AuditRun:
     """Return the run that `to_document` wrote (scores keep the two digits they were written with)."""
     targets = tuple(
         TargetResult(**{**t, "kind": TargetKind(t["kind"]), "status": TargetStatus(t["status"]), "roles": tuple(t["roles"]),
-                        "groups": tuple(t["groups"])})
+                        "groups": tuple(t["groups"]), "seen": _seen(t)})
         for t in document["targets"]
     )  # fmt: skip
     benchmarks = tuple(

@@ -10,6 +10,7 @@ from auditor.facts.host import Processes, System
 from auditor.facts.kubernetes import Objects, Server
 from auditor.facts.platforms import built_in, platform_of
 from auditor.model import Evidence, Problem, TargetKind, TargetResult, TargetStatus
+from auditor.seen import seen_of
 
 #: Which running program gives a host which role.
 ROLES = {
@@ -52,7 +53,7 @@ def result_of(evidence: Evidence) -> TargetResult:
     return TargetResult(
         target.name, kind, target.address, target.transport, roles, target.groups, evidence.status,
         str(evidence.error) if evidence.error else None, digest(evidence) if audited else None, evidence.collected_at,
-        _lines(evidence) if audited else {},
+        _lines(evidence) if audited else {}, seen_of(evidence) if audited else (),
     )  # fmt: skip
 
 
