@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from auditor import __version__, cli_history, session
+from auditor import __version__, cli_deploy, cli_history, session
 
 if TYPE_CHECKING:
     from auditor.audit import Selection
@@ -193,6 +193,7 @@ def report(run: str, store: str | None, output: Path | None, formats: str, pdf: 
 
 
 cli_history.add_to(cli)
+cli_deploy.add_to(cli, selecting, gating)
 
 
 @cli.command()

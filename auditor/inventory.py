@@ -120,14 +120,17 @@ def target_of(spec: Spec) -> Target:
     return Target(spec.name, "kubernetes", spec.context or ("in-cluster" if spec.in_cluster else ""), spec.groups, spec.nodes)
 
 
-def load(path: Path) -> Inventory:
-    """Read an inventory; raises `InputError` with every mistake in it."""
-    return parse(read_text(path), path)
+def load(path: Path, *, elsewhere: bool = False) -> Inventory:
+    """Read an inventory; raises `InputError` with every mistake in it. For ``elsewhere`` see `parse`."""
+    return parse(read_text(path), path, elsewhere=elsewhere)
 
 
-def parse(text: str, path: Path) -> Inventory:
-    """Return the inventory that a text says; ``path`` is what it was read from. Raises `InputError`."""
-    keys = decode(text, path)
+def parse(text: str, path: Path, *, elsewhere: bool = False) -> Inventory:
+    """Return the inventory that a text says; ``path`` is what it was read from. Raises `InputError`.
+
+    With ``elsewhere`` it is for another machine or account: the files that it names need not be here.
+    """
+    keys = decode(text, path, elsewhere=elsewhere)
     defaults = given(keys.defaults.ssh)
     return Inventory(
         hosts=tuple(_host(h, defaults) for h in keys.hosts),

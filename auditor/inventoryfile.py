@@ -129,10 +129,13 @@ class InventoryKeys:
     clusters: tuple[ClusterKeys, ...] = ()
 
 
-def decode(text: str, path: Path) -> InventoryKeys:
-    """Decode an inventory's text; ``path`` names it in mistakes, and relative paths start in its folder. Raises `InputError`."""
+def decode(text: str, path: Path, *, elsewhere: bool = False) -> InventoryKeys:
+    """Decode an inventory's text; ``path`` names it in mistakes, and relative paths start in its folder. Raises `InputError`.
+
+    With ``elsewhere`` it is for another machine or account: the files that it names need not be here.
+    """
     root = compose(text, str(path))
-    decoder = Decoder(str(path), _decoders(path.parent))
+    decoder = Decoder(str(path), _decoders(path.parent, elsewhere=elsewhere))
     keys: InventoryKeys | None = decoder.decode(root, InventoryKeys)
     nodes = {kind: _elements(root, kind) for kind in ("hosts", "docker", "clusters")}
     _check_names(decoder, nodes)
@@ -203,7 +206,7 @@ def _check_references(decoder: Decoder, nodes: dict[str, list[yaml.Node]]) -> No
                 decoder.fail(node, f"there is no host {node.value!r}{did_you_mean(node.value, hosts)}")
 
 
-def _decoders(folder: Path) -> dict[Any, Callable[[Decoder, yaml.Node], Any]]:
+def _decoders(folder: Path, *, elsewhere: bool = False) -> dict[Any, Callable[[Decoder, yaml.Node], Any]]:
     """Return what decodes the kinds of text above. Each notes a mistake at the value itself."""
 
     def of(base: Any, judge: Callable[[Any], Any]) -> Callable[[Decoder, yaml.Node], Any]:
@@ -227,8 +230,8 @@ def _decoders(folder: Path) -> dict[Any, Callable[[Decoder, yaml.Node], Any]]:
         Seconds: of(float, _seconds),
         Url: of(str, _url),
         HostKey: of(str, _host_key),
-        File: of(str, lambda text: _existing(_path(text, folder))),
-        NewFile: of(str, lambda text: _in_a_folder(_path(text, folder))),
+        File: of(str, lambda text: _path(text, folder) if elsewhere else _existing(_path(text, folder))),
+        NewFile: of(str, lambda text: _path(text, folder) if elsewhere else _in_a_folder(_path(text, folder))),
     }
 
 

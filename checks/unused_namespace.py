@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from auditor.facts.kubernetes import KINDS, Objects
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Status
@@ -13,13 +15,17 @@ from checks.workloads import WORKLOAD_FACTS, WORKLOADS_AND_PODS, controller_of, 
 NAMESPACE = "default"
 ALSO = ("serviceaccounts", "roles", "rolebindings", "default/services", "default/configmaps", "default/persistentvolumeclaims",
         "default/ingresses", "default/horizontalpodautoscalers", "default/poddisruptionbudgets")  # fmt: skip
+#: The role and the binding by which an account may look into the namespace for this very control (``auditor privileges``).
+LOOKING = "cis-auditor"
+_LOOKED_AT = frozenset((KINDS[k].group, KINDS[k].resource) for k in ALSO if k.startswith(f"{NAMESPACE}/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusedNamespace:
     """The namespace ``default`` holds nothing but what the ``system`` puts there, as ``kind/name`` (``service/kubernetes``).
 
-    Network policies, quotas and limits guard a namespace and are no use of it. Secrets and objects of extensions are not read.
+    Network policies, quotas and limits guard a namespace and are no use of it, nor are the role and the binding that let the
+    auditor look into it, as long as they allow nothing else. Secrets and objects of extensions are not read.
     """
 
     system: tuple[str, ...]
@@ -50,6 +56,8 @@ class UnusedNamespace:
                 word = _singular(plural)
                 if namespace != NAMESPACE or f"{word}/{name}" in self.system or (built_in and is_bootstrap(item)):
                     continue
+                if name == LOOKING and _only_looks(kind, item, facts):
+                    continue
                 if owner := controller_of(item):
                     owners[word, name] = (owner["kind"].lower(), owner["name"])
                 actual = f"somebody's {word}"
@@ -62,6 +70,24 @@ class UnusedNamespace:
             actual = f"nothing else among {', '.join(read)}; Secrets and objects of extensions are not read"
             found.append(Observation(f"namespace/{NAMESPACE}", Status.PASS, expected, actual, "objects of the namespace"))
         return Outcome((*errors, *found))
+
+
+def _only_looks(kind: str, item: Mapping[str, Any], facts: Facts) -> bool:
+    """Return whether this is the role that lets the auditor list what the control looks for, or the binding to it."""
+    if kind == "roles":
+        rules = item.get("rules") or ()
+        return bool(rules) and all(_lists(rule) for rule in rules)
+    role = item.get("roleRef", {})
+    if kind != "rolebindings" or (role.get("kind"), role.get("name")) != ("Role", LOOKING):
+        return False
+    roles = facts.get(Objects("roles"))
+    same = [r for r in roles if id_of(r) == (NAMESPACE, LOOKING)] if isinstance(roles, list) else []
+    return bool(same) and all(_only_looks("roles", r, facts) for r in same)
+
+
+def _lists(rule: Mapping[str, Any]) -> bool:
+    asked = {(g, r) for g in rule.get("apiGroups") or () for r in rule.get("resources") or ()}
+    return rule.get("verbs") == ["list"] and bool(asked) and asked <= _LOOKED_AT and not rule.get("nonResourceURLs")
 
 
 def _singular(plural: str) -> str:

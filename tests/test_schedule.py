@@ -1,0 +1,436 @@
+"""Files that schedule an audit: systemd, cron and Kubernetes take them, and they do what they say."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor import schedule
+from auditor.cli import cli
+from auditor.facts.kubernetes import KINDS
+from auditor.inventory import parse
+from auditor.model import Status
+from auditor.yamlfile import InputError
+from tests.support.apiserver import ApiServer
+from tests.support.cluster import collect, controls, judged
+from tests.support.kube_models import mistakes
+from tests.test_privileges import Rbac
+
+ROOT = Path(__file__).parent.parent
+FLEET = """
+defaults: {ssh: {port: 2222, identity_file: ~/.ssh/id_ed25519, known_hosts: ~/.ssh/known_hosts}}
+hosts:
+  - {name: web-1, address: 10.0.0.11, jump: "me@10.0.0.1:2022"}
+docker:
+  - {name: ci, url: "tcp://10.0.0.41:2377", tls_ca: ~/.docker/ca.pem}
+clusters:
+  - {name: here, in_cluster: true}
+"""
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    path = tmp_path / "my fleet 100%.yaml"
+    path.write_text(FLEET)
+    return path
+
+
+def said(*argv: str | Path, code: int = 0) -> str:
+    result = CliRunner().invoke(cli, ["schedule", *map(str, argv)], standalone_mode=False)
+    if code:
+        assert isinstance(result.exception, InputError), (result.exception, result.output)
+        return str(result.exception)
+    assert result.exception is None, result.exception
+    return result.output
+
+
+# -- systemd ------------------------------------------------------------------
+
+
+def wanted(text: str = "", **options: Any) -> schedule.Job:
+    inventory = parse(text, Path("/etc/cis-auditor/my fleet 100%.yaml"), elsewhere=True) if text else None
+    return schedule.job(inventory, {"tailoring": None, "waivers": (), "level": 2, **options})
+
+
+def verified(folder: Path, files: dict[str, str]) -> None:
+    """Have systemd read the units; skip where it isn't here."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    schedule.put(files, folder)
+    units = [folder / name for name in files if name.endswith((".service", ".timer"))]
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("text", ["", FLEET, "hosts: [{name: here, transport: local}]"])
+def test_systemd_takes_the_units(text: str, tmp_path: Path) -> None:
+    files = schedule.systemd(wanted(text, only=("5.4",)), "Mon..Fri *-*-* 03:00", ["/bin/true"])
+    verified(tmp_path, files)
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["C"])), min_size=1))
+def test_systemd_reads_back_every_word(words: list[str]) -> None:
+    """By systemd's own rules: quotes and backslashes, then specifiers and variables."""
+    line = " ".join(schedule.systemd_word(w) for w in words)
+    read = [w.replace("%%", "%").replace("$$", "$") for w in re.findall(r'"(?:\\.|[^"\\])*"|[^" ]+', line)]
+    assert [re.sub(r"\\(.)", r"\1", w[1:-1]) if w.startswith('"') else w for w in read] == words
+
+
+def security(folder: Path, files: dict[str, str], at_most: float) -> float:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    schedule.put(files, folder)
+    unit = folder / "cis-auditor.service"
+    found = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={at_most * 10:g}", "--no-pager", unit],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    (level,) = re.findall(r"Overall exposure level for cis-auditor.service: ([0-9.]+)", found.stdout)
+    print(f"exposure of {'a fleet' if 'User=' in unit.read_text() else 'this machine'}: {level} of 10")
+    assert found.returncode == 0, found.stdout
+    return float(level)
+
+
+def test_the_units_are_hardened(tmp_path: Path) -> None:
+    fleet = security(tmp_path / "fleet", schedule.systemd(wanted(FLEET), "daily", ["/bin/true"]), 1.5)
+    assert fleet < security(tmp_path / "local", schedule.systemd(wanted(), "daily", ["/bin/true"]), 6.0)
+
+
+def test_the_machine_itself_is_not_audited_from_another_mount_namespace() -> None:
+    """What gives a unit mounts of its own would make programs seem to run elsewhere."""
+    text = schedule.systemd(wanted(), "daily", ["/bin/true"])["cis-auditor.service"]
+    settings = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    namespaces = r"Protect(System|Home|Proc|Control|Kernel|Hostname)|Private|ProcSubset|\w*Paths|Mount|DynamicUser|RootD"
+    assert not [s for s in settings if re.match(namespaces, s)]
+    assert "User" not in settings
+
+
+def test_every_call_that_an_audit_makes_is_one_that_the_unit_allows(tmp_path: Path) -> None:
+    """With PDF and history, so with threads, a child with limits, and SQLite."""
+    if not shutil.which("systemd-analyze") or not shutil.which("strace"):
+        pytest.skip("strace and systemd-analyze say which calls are made and which are allowed")
+    argv = [
+        sys.executable,
+        "-m",
+        "auditor",
+        "audit",
+        "--demo",
+        "--quiet",
+        "--only",
+        "5.4",
+        "--format",
+        "pdf",
+        "-o",
+        str(tmp_path / "o"),
+    ]
+    log = tmp_path / "calls"
+    counted = ["strace", "-f", "-qq", "-c", "-U", "name", "-o", str(log), *argv, "--store", f"sqlite:///{tmp_path}/h"]
+    done = subprocess.run(counted, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    if "ptrace" in done.stderr and done.returncode:
+        pytest.skip("this machine doesn't let strace trace")
+    assert done.returncode == 0, done.stderr
+    made = {w for w in log.read_text().split() if re.fullmatch(r"[a-z][a-z0-9_]+", w)} - {"syscall", "total"}
+    allowed = calls("@system-service") - calls("@privileged")
+    root_only = {"fchown"} if os.geteuid() == 0 else set()  # SQLite keeps a file's owner; what comes of it doesn't matter to it
+    assert len(made) > 30
+    assert made - allowed == root_only & made
+
+
+def calls(group: str) -> set[str]:
+    shown = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True).stdout
+    words = [w for line in shown.splitlines()[1:] if (w := line.strip()) and not w.startswith("#")]
+    return {c for w in words for c in (calls(w) if w.startswith("@") else {w})}
+
+
+def test_an_audit_needs_no_memory_that_is_written_and_run(tmp_path: Path) -> None:
+    """What MemoryDenyWriteExecute= refuses, refused by the kernel itself where it can."""
+    script = (
+        "import ctypes, sys\n"
+        "if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)\n"  # PR_SET_MDWE, from Linux 6.3 on
+        f"sys.argv = ['auditor', 'audit', '--demo', '--no-store', '--quiet', '--only', '5.4', '--format', 'pdf', '-o', {str(tmp_path)!r}]\n"
+        "from auditor.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode == 77:
+        pytest.skip("this kernel has no PR_SET_MDWE")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_files_that_a_unit_could_not_see_are_refused() -> None:
+    inventory = parse(FLEET, Path("/var/tmp/x.yaml"), elsewhere=True)
+    with pytest.raises(InputError, match="a folder of its own"):
+        schedule.systemd(schedule.job(inventory, wanted().options), "daily", ["/bin/true"])
+    for home, protect in (("/home/me/auditor", "read-only"), ("/opt/auditor", "yes")):
+        assert f"\nProtectHome={protect}\n" in schedule.systemd(wanted(FLEET), "daily", [home])["cis-auditor.service"]
+
+
+def test_options_of_the_audit_reach_the_unit(fleet: Path) -> None:
+    shown = said(
+        "cron", "-i", fleet, "--program", "/usr/bin/auditor", "--only", "5.4", "--only", "5.5", "--fail-on", "high", "--min-score", "80",
+        "--level", "1", "--format", "json", "--limit", "web-*", "--store", "sqlite:////srv/h",
+    )  # fmt: skip
+    assert (
+        "--level 1 --only=5.4 --only=5.5 --fail-on=high --min-score=80 '--limit=web-*' --store=sqlite:////srv/h --format=json"
+        in shown
+    )
+
+
+# -- cron ---------------------------------------------------------------------
+
+
+def as_cron(text: str, home: Path) -> subprocess.Popen[str]:
+    """Run a crontab's line as cron does: a bare % ends the command, what follows goes to its input."""
+    line = next(line for line in text.splitlines() if line and not line.startswith("#"))
+    fields = line.split(" ", 5)
+    assert len(fields) == 6
+    command = re.split(r"(?<!\\)%", fields[5], maxsplit=1)[0].replace("\\%", "%")
+    env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "x"}
+    return subprocess.Popen(
+        ["/bin/sh", "-c", command], env=env, cwd=home, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_cron_runs_the_audit_once_at_a_time(tmp_path: Path, fleet: Path) -> None:
+    if not shutil.which("flock"):
+        pytest.skip("the line takes flock (util-linux)")
+    program, home = tmp_path / "audi'tor $x", tmp_path / "home"
+    home.mkdir()
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    program.write_text(f'#!/bin/sh\npwd\numask\nfor a; do printf "<%s>\\n" "$a"; done\ncat {shlex.quote(str(go))}\n')
+    program.chmod(0o755)
+    text = said("cron", "-i", fleet, "--program", program)
+    first = as_cron(text, home)
+    assert first.stdout is not None
+    shown = [first.stdout.readline().rstrip("\n") for _ in range(5)]
+    assert shown == [str(home / "cis-audits"), "0077", "<audit>", "<-i>", f"<{fleet}>"]
+    second = as_cron(text, home)
+    second.communicate(timeout=20)
+    assert second.returncode == 75
+    go.write_text("")
+    first.communicate(timeout=20)
+    assert first.returncode == 0
+
+
+@pytest.mark.parametrize("when", ["* * * * *", "*/5 0-23/2 1,15 jan-mar MON", "@daily", "0 3 * * 7"])
+def test_times_of_cron(when: str) -> None:
+    schedule.check_cron(when)
+
+
+@pytest.mark.parametrize("when", ["", "* * * *", "60 * * * *", "* 24 * * *", "5-1 * * * *", "a * * * *", "* * * * * *", "@reboot",
+                                  "* * * * *\nroot", "*/0 * * * *", "1- * * * *", "$(id) * * * *"])  # fmt: skip
+def test_what_is_no_time_of_cron(when: str) -> None:
+    with pytest.raises(InputError):
+        schedule.check_cron(when)
+
+
+# -- Kubernetes ---------------------------------------------------------------
+
+
+def base(folder: Path, *argv: str | Path) -> dict[str, list[dict[str, Any]]]:
+    said("kubernetes", "-o", folder, *argv)
+    return {p.name: list(yaml.safe_load_all(p.read_text())) for p in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    return base(tmp_path_factory.mktemp("base"))
+
+
+def documents(files: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [d for name, parts in files.items() if name != "kustomization.yaml" and not name.startswith("optional-") for d in parts]
+
+
+def test_manifests_are_what_the_api_says(manifests: dict[str, list[dict[str, Any]]], tmp_path: Path, fleet: Path) -> None:
+    everything = [*documents(manifests), *documents(base(tmp_path / "fleet", "-i", fleet))]
+    assert [m for d in everything for m in mistakes(d)] == []
+    assert {d["kind"] for d in everything} == {
+        "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ConfigMap",
+        "PersistentVolumeClaim", "NetworkPolicy", "CronJob",
+    }  # fmt: skip
+
+
+def test_the_test_sees_wrong_manifests(manifests: dict[str, list[dict[str, Any]]]) -> None:
+    (job,) = manifests["cronjob.yaml"]
+    for path, value in (
+        ("shedule", "x"),
+        ("schedule", 5),
+        ("schedule", None),
+        ("jobTemplate", {"spec": {"template": {"specs": {}}}}),
+    ):
+        wrong = copy.deepcopy(job)
+        wrong["spec"][path] = value
+        assert mistakes(wrong), path
+
+
+def test_kustomize_takes_the_base(tmp_path: Path, fleet: Path) -> None:
+    files = base(tmp_path / "base", "-i", fleet)
+    (listed,) = files["kustomization.yaml"]
+    assert {*listed["resources"], "kustomization.yaml"} == {n for n in files if not n.startswith("optional-")}
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl builds the base")
+    built = subprocess.run(["kubectl", "kustomize", tmp_path / "base"], capture_output=True, text=True, check=False, timeout=60)
+    assert built.returncode == 0, built.stderr
+    order = lambda d: (d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"])  # noqa: E731
+    assert sorted(yaml.safe_load_all(built.stdout), key=order) == sorted(documents(files), key=order)
+
+
+def test_what_is_printed_can_be_applied_as_it_is(manifests: dict[str, list[dict[str, Any]]]) -> None:
+    assert list(yaml.safe_load_all(said("kubernetes"))) == documents(
+        {n: manifests[n] for n in ("account.yaml", "rights.yaml", "config.yaml", "state.yaml", "network.yaml", "cronjob.yaml")}
+    )
+
+
+def test_the_rights_are_those_that_are_printed(manifests: dict[str, list[dict[str, Any]]]) -> None:
+    printed = CliRunner().invoke(cli, ["privileges", "--kubernetes"], standalone_mode=False).output
+    ours = "---\n".join(yaml.safe_dump(d) for n in manifests if n != "kustomization.yaml" for d in manifests[n])
+    assert Rbac(ours).allowed == Rbac(printed).allowed
+    assert Rbac(ours).urls == Rbac(printed).urls
+
+
+def template(manifests: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return manifests["cronjob.yaml"][0]["spec"]["jobTemplate"]["spec"]["template"]["spec"]  # type: ignore[no-any-return]
+
+
+def test_the_arguments_are_those_of_an_audit(manifests: dict[str, list[dict[str, Any]]], tmp_path: Path, fleet: Path) -> None:
+    for files in (manifests, base(tmp_path / "fleet", "-i", fleet, "--fail-on", "high")):
+        (config,) = files["config.yaml"]
+        (container,) = template(files)["containers"]
+        (tmp_path / "inventory.yaml").write_text(config["data"]["inventory.yaml"])
+        argv = [a.replace("/etc/cis-auditor", str(tmp_path)) for a in container["args"]]
+        assert cli.commands["audit"].make_context("audit", argv[1:]).params["inventory"] == tmp_path / "inventory.yaml"
+        found = parse(config["data"]["inventory.yaml"], tmp_path / "inventory.yaml", elsewhere=True)
+        assert found.clusters[0].in_cluster
+    assert config["data"]["inventory.yaml"] == FLEET
+
+
+def test_an_audit_that_asks_no_cluster_gets_no_token_and_no_rights(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.yaml"
+    path.write_text("hosts: [{name: web-1, address: 10.0.0.1}]\n")
+    files = base(tmp_path / "base", "-i", path)
+    assert template(files)["automountServiceAccountToken"] is False
+    assert "rights.yaml" not in files
+    (policy,) = files["network.yaml"]
+    assert [p["port"] for p in policy["spec"]["egress"][1]["ports"]] == [22]
+
+
+def test_what_is_reached_is_what_the_inventory_names(tmp_path: Path, fleet: Path) -> None:
+    files = base(tmp_path / "base", "-i", fleet, "--store", "postgresql://audit@db/history")
+    (policy,) = files["network.yaml"]
+    assert [p["port"] for p in policy["spec"]["egress"][1]["ports"]] == [443, 2022, 2222, 2377, 5432, 6443]
+    assert "ingress" not in policy["spec"]
+    secrets = {v["secret"]["secretName"]: v["secret"]["optional"] for v in template(files)["volumes"] if "secret" in v}
+    assert secrets == {"cis-auditor-ssh": True, "cis-auditor-docker": True}
+
+
+PATHS = {
+    **{k.path: name for name, k in KINDS.items() if "/namespaces/" not in k.path},
+}
+PLURALS = {"Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "ClusterRole": "clusterroles",
+           "ClusterRoleBinding": "clusterrolebindings", "Role": "roles", "RoleBinding": "rolebindings",
+           "NetworkPolicy": "networkpolicies", "CronJob": "cronjobs", "Job": "jobs", "Pod": "pods"}  # fmt: skip
+
+
+def running(files: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """What the API lists once the manifests are applied and the CronJob has started an audit."""
+    (cronjob,) = files["cronjob.yaml"]
+    yield from documents(files)
+    owner = {"apiVersion": "batch/v1", "controller": True}
+    spec = cronjob["spec"]["jobTemplate"]["spec"]
+    meta = {"name": "cis-auditor-1", "namespace": cronjob["metadata"]["namespace"]}
+    job = {**meta, "ownerReferences": [{**owner, "kind": "CronJob", "name": "cis-auditor"}]}
+    yield {"apiVersion": "batch/v1", "kind": "Job", "metadata": job, "spec": spec}
+    pod = {**meta, "ownerReferences": [{**owner, "kind": "Job", "name": "cis-auditor-1"}]}
+    status = {"phase": "Running"}
+    yield {"apiVersion": "v1", "kind": "Pod", "metadata": pod, "spec": spec["template"]["spec"], "status": status}
+
+
+def judged_with(folder: Path, objects: list[dict[str, Any]]) -> dict[str, Any]:
+    with ApiServer(folder) as server:
+        for item in objects:
+            if item["kind"] in PLURALS:
+                found = server.lists[KINDS[PLURALS[item["kind"]]].path]
+                found.items = [*found.items, json.dumps(item).encode()]
+        return judged(collect(server))
+
+
+#: Whether images are verified is settled by a webhook or policy of the cluster, of which the recorded one has none.
+CLUSTERS_OWN = "k8s-image-provenance"
+
+
+def ours(findings: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    return [
+        (name, o.subject, o.status.value, o.actual)
+        for name, f in findings.items()
+        for o in f.observations
+        if "cis-auditor" in o.subject and o.status in (Status.FAIL, Status.ERROR) and name != CLUSTERS_OWN
+    ]
+
+
+def test_nothing_of_ours_fails_when_we_audit_it(manifests: dict[str, list[dict[str, Any]]], tmp_path: Path, fleet: Path) -> None:
+    before = judged_with(tmp_path / "before", [])
+    for name, files in (("cluster", manifests), ("fleet", base(tmp_path / "fleet", "-i", fleet))):
+        after = judged_with(tmp_path / name, list(running(files)))
+        assert len(after) == len(controls())
+        seen = {k for k, f in after.items() if any("cis-auditor" in o.subject for o in f.observations)}
+        assert len(seen) > 10, seen
+        assert ours(after) == []
+        assert {k: f.status for k, f in after.items()} == {k: f.status for k, f in before.items()}
+
+
+def test_the_test_sees_a_bad_pod(manifests: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
+    files = copy.deepcopy(manifests)
+    template(files)["hostPID"] = True
+    del template(files)["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
+    files["account.yaml"] = [d for d in files["account.yaml"] if d["metadata"]["name"] != "default"]
+    files["network.yaml"] = []
+    (role,) = [d for d in files["rights.yaml"] if d["kind"] == "Role" and d["metadata"]["namespace"] == "default"]
+    role["rules"][0]["verbs"] = ["list", "watch"]
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "cis-auditor"}}
+    assert {name for name, *_ in ours(judged_with(tmp_path, [account, *running(files)]))} >= {
+        "k8s-pods-host-pid", "k8s-namespace-network-policy", "k8s-pods-security-context", "k8s-default-namespace",
+        "k8s-default-service-accounts",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("kubernetes", "--namespace", "kube-system"), "not a namespace of the audit's own"),
+        (("kubernetes", "--image", "a b"), "not the name of an image"),
+        (("kubernetes", "--cron", "daily"), "five fields"),
+        (("systemd", "--program", "/bin/true", "--on-calendar", "daily\nExecStart=x"), "calendar event"),
+        (("cron", "--user", "a b"), "not the name of an account"),
+        (("cron", "--store", "postgresql://a:secret@db/x"), "a password would stand in the file"),
+        (("cron", "--only", "5.4\nx"), "there is no control"),
+    ],
+)
+def test_mistakes_are_one_line(argv: tuple[str, ...], words: str) -> None:
+    text = said(*argv, code=2)
+    assert words in text
+    assert "secret@" not in text
+
+
+def test_targets_that_a_pod_can_not_reach_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "i.yaml"
+    for text in ("hosts: [{name: here, transport: local}]", 'docker: [{name: ci, url: "unix:///run/docker.sock"}]'):
+        path.write_text(text)
+        assert re.match(r"(here|ci): ", said("kubernetes", "-i", path, code=2))
