@@ -14,6 +14,7 @@ from typing import Literal
 
 from auditor import __version__, catalogue, correlate, engine, evidence, score
 from auditor.collect import Collector, now
+from auditor.credentials import Credentials
 from auditor.editions import Edition
 from auditor.facts.kubernetes import Server
 from auditor.facts.node import KubernetesVersion
@@ -133,15 +134,17 @@ class Plan:
     excluded: tuple[str, ...]
     benchmarks: Benchmarks
     selection: dict[str, object]
+    credentials: Credentials | None = None
 
     @property
     def order(self) -> list[str]:
         """The names of the targets that are asked, as the inventory orders them."""
         return [spec.name for spec in self.inventory.specs()]
 
-    def collector(self, jobs: int) -> Collector:
-        """Return what collects the facts that the benchmarks need."""
-        return Collector(self.inventory, self.benchmarks.needs("host"), self.benchmarks.needs("cluster"), jobs)
+    def collector(self, jobs: int, deadline: float | None = None) -> Collector:
+        """Return what collects the facts that the benchmarks need, in at most ``deadline`` seconds."""
+        needs = self.benchmarks.needs
+        return Collector(self.inventory, needs("host"), needs("cluster"), jobs, deadline, self.credentials)
 
 
 def unfinished(inventory: Inventory, judge: Judge) -> list[Evidence]:
@@ -262,16 +265,20 @@ def clusters_last(found: Iterable[Evidence]) -> list[Evidence]:
     return sorted(found, key=lambda e: bool(e.target.nodes))
 
 
-def consume(stream: Iterable[Evidence], judge: Judge, progress: Progress, folder: Path | None) -> None:
+def consume(stream: Iterable[Evidence], judge: Judge, progress: Progress, folder: Path | None) -> list[str]:
     """Judge each target as it comes, tell the progress, and keep its evidence as a bundle in ``folder``.
 
-    Clusters that name nodes wait for the end, also when the stream is interrupted.
+    Clusters that name nodes wait for the end, also when the stream is interrupted. Returns what could not be kept, and why.
     """
     held: list[Evidence] = []
+    unkept: list[str] = []
     try:
         for found in stream:
             if folder is not None:
-                evidence.save(found, folder)
+                try:
+                    evidence.save(found, folder)
+                except OSError as error:  # a full disk; the verdicts must not be lost with the bundle
+                    unkept.append(f"the evidence of {found.target.name} was not kept: {error.strerror}")
             if found.target.nodes:
                 held.append(found)
             else:
@@ -279,3 +286,4 @@ def consume(stream: Iterable[Evidence], judge: Judge, progress: Progress, folder
     finally:
         for found in held:
             progress.target(found, judge.add(found))
+    return unkept

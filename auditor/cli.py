@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from auditor import __version__, cli_deploy, cli_history, session
+from auditor import __version__, cli_deploy, cli_history, cli_hosts, session
 
 if TYPE_CHECKING:
     from auditor.audit import Selection
@@ -73,6 +73,7 @@ collecting = _options(
     click.option("-i", "--inventory", type=click.Path(dir_okay=False, path_type=Path), help="What to audit [this machine]."),
     click.option("--limit", multiple=True, metavar="TARGET", help="Only this target or group, with * and ? (repeatable)."),
     click.option("--jobs", type=click.IntRange(1, 256), default=16, show_default=True, help="Targets asked at once."),
+    click.option("--deadline", type=click.FloatRange(0.1), metavar="SECONDS", help="Give up what is not done after so long."),
     click.option("--quiet", is_flag=True, help="No progress, no summary."),
     click.option("--log-json", is_flag=True, help="Progress as JSON lines on standard error."),
 )
@@ -147,7 +148,8 @@ def collect(inventory: Path | None, output: Path, **options: Any) -> None:
     if not options["quiet"]:
         click.echo(f"written: {output} ({sum(t.status == 'audited' for t in run.targets)} of {len(run.targets)} targets)")
         session.say_lost(run)
-    sys.exit(exit_code(run, []))
+    unkept = session.say_problems(options["problems"])
+    sys.exit(exit_code(run, []) or unkept)
 
 
 @cli.command()
@@ -193,6 +195,7 @@ def report(run: str, store: str | None, output: Path | None, formats: str, pdf: 
 
 
 cli_history.add_to(cli)
+cli_hosts.add_to(cli)
 cli_deploy.add_to(cli, selecting, gating)
 
 

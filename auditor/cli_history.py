@@ -246,7 +246,7 @@ def recheck(wanted: str, chosen: Inventory, options: dict[str, Any], store: str 
     kept_in = session.store_unless(store, no_store)
     run, folder = session.run_audit(plan, given)
     run = again.restrict(dataclasses.replace(run, selection={**run.selection, "limit": list(options["limit"])}), asked)
-    code = session.finish(run, {**options, "output": folder}, formats, gates, kept_in)
+    code = session.finish(run, {**given, "output": folder}, formats, gates, kept_in)
     if not options["quiet"]:
         from auditor.difftext import lines
 

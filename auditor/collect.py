@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Any
 
+from auditor.credentials import Credentials, resolve
 from auditor.facts import answers
 from auditor.facts.host import Processes, System
 from auditor.facts.kubernetes import Objects, Server
@@ -18,10 +22,13 @@ from auditor.inventory import EngineSpec, HostSpec, Inventory, Spec, target_of
 from auditor.model import Evidence, Fact, Problem, Reason, TargetStatus
 from auditor.transports import local
 from auditor.transports.base import TargetError
+from auditor.yamlfile import InputError, Mistake
 
 #: What is asked whatever the controls need: who answers.
 HOST_ALWAYS: frozenset[Fact] = frozenset({System(), Processes()})
 CLUSTER_ALWAYS: frozenset[Fact] = frozenset({Server(), Objects("nodes"), Objects("namespaces")})
+#: Seconds that a run which is over waits for its threads; those that hang are left, and end with the program.
+PATIENCE = 3.0
 
 
 def now() -> str:
@@ -33,41 +40,79 @@ def now() -> str:
 class Collector:
     """Collects from every target of an inventory, several at once.
 
-    ``host_facts`` and ``cluster_facts`` are what the selected controls need.
+    ``host_facts`` and ``cluster_facts`` are what the selected controls need; ``deadline`` is how many seconds a run may take.
+    ``credentials`` are the logins' secrets; without them they are read when the run begins.
     """
 
     inventory: Inventory
     host_facts: frozenset[Fact]
     cluster_facts: frozenset[Fact]
     jobs: int = 16
+    deadline: float | None = None
+    credentials: Credentials | None = None
+    stopped: bool = field(default=False, init=False)
     _ssh: Any = field(default=None, init=False)
+    _done: SimpleQueue[Evidence | None] = field(default_factory=SimpleQueue, init=False)
+
+    def stop(self) -> None:
+        """Begin no other target and wait for none: `run` ends. May be called from a signal handler."""
+        self.stopped = True
+        self._done.put(None)
 
     def run(self, targets: list[Spec], started: Callable[[Spec], None] = lambda _: None) -> Iterator[Evidence]:
         """Yield the evidence of each target as it is complete; whatever goes wrong with one is in its evidence.
 
-        When the consumer stops or is interrupted, targets not yet begun are not begun.
+        Targets that are not done at the deadline failed for that reason. When the consumer stops or is interrupted, targets not
+        yet begun are not begun. Raises `InputError` for an ssh_config or secrets that can't be read.
         """
-        remote = [t for t in targets if isinstance(t, HostSpec) and t.transport == "ssh"]
-        if remote:
-            self._ssh = _Ssh(self.inventory)
-        pool = ThreadPoolExecutor(max(1, min(self.jobs, len(targets))), thread_name_prefix="audit")
+        end = None if self.deadline is None else time.monotonic() + self.deadline
+        if any(isinstance(t, HostSpec) and t.transport == "ssh" for t in targets):
+            self._ssh = _Ssh(self.inventory, self.credentials or resolve(self.inventory))
+        left: dict[str, Spec] = {t.name: t for t in targets}
+        waiting = deque(targets)
+        # Not a pool of the standard library's: the interpreter would wait for its threads, and one may hang in a name's look-up.
+        workers = [
+            threading.Thread(target=self._work, args=(waiting, started), name=f"audit-{i}", daemon=True)
+            for i in range(max(1, min(self.jobs, len(targets))))
+        ]
         try:
-            waiting: set[Future[Evidence]] = {pool.submit(self._collect, t, started) for t in targets}
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
+            for worker in workers:
+                worker.start()
+            while left and not self.stopped:
+                try:
+                    found = self._done.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+                except Empty:
+                    break
+                if found is not None and found.target.name in left:
+                    del left[found.target.name]
+                    yield found
+            if not self.stopped:
+                for spec in left.values():
+                    problem = Problem(Reason.TIMEOUT, f"the run's deadline of {self.deadline:g} s came before this target was done")
+                    yield Evidence(target_of(spec), now(), {}, TargetStatus.FAILED, problem)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            waiting.clear()
             if self._ssh is not None:
                 self._ssh.connections.close()  # an interrupted audit doesn't wait for hosts that hang
-            pool.shutdown(wait=True)
+            local.end()
+            patience = time.monotonic() + PATIENCE
+            for worker in workers:
+                if worker.ident is not None:
+                    worker.join(max(0.0, patience - time.monotonic()))
+
+    def _work(self, waiting: deque[Spec], started: Callable[[Spec], None]) -> None:
+        while True:
+            try:
+                spec = waiting.popleft()
+            except IndexError:
+                return
+            self._done.put(self._collect(spec, started))
 
     def _collect(self, spec: Spec, started: Callable[[Spec], None]) -> Evidence:
-        started(spec)
         target = target_of(spec)
         when = now()
         try:
+            started(spec)
             return Evidence(target, when, self._facts(spec))
         except TargetError as error:
             return Evidence(target, when, {}, _status(error.problem), error.problem)
@@ -104,10 +149,14 @@ class Collector:
 class _Ssh:
     """The SSH side, made (and paramiko imported) only when a target needs it."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        from auditor.transports.ssh import Connections, Hops
+    def __init__(self, inventory: Inventory, credentials: Credentials) -> None:
+        from auditor.transports.logins import Hops
+        from auditor.transports.ssh import Connections
 
-        self.hops = Hops(inventory)
+        try:
+            self.hops = Hops(inventory, secrets=credentials.of)
+        except TargetError as error:
+            raise InputError([Mistake("ssh_config", 0, 0, error.problem.detail)]) from None
         self.connections = Connections()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from auditor.inventoryfile import ADDRESS, MAX_NAME, Become, HostKeys, decode, given
+from auditor.inventoryfile import ADDRESS, MAX_NAME, SECRET_SOURCES, Become, HostKeys, decode, given
 from auditor.model import Target
 from auditor.yamlfile import InputError, Mistake, did_you_mean, read_text
 
@@ -23,7 +23,8 @@ from auditor.yamlfile import InputError, Mistake, did_you_mean, read_text
 class SshOptions:
     """How to log in. None leaves it to OpenSSH's own configuration and agent; timeouts are in seconds.
 
-    ``timeout`` is for everything that is asked of one host; ``become`` says how facts are read that only root may read.
+    ``timeout`` is for everything that is asked of one host; ``become`` says how facts are read that only root may read. For a
+    password and for a passphrase there is one place at most. ``channels``: so many targets are asked through this host at once.
     """
 
     user: str | None = None
@@ -33,6 +34,13 @@ class SshOptions:
     become: Become = "sudo"
     connect_timeout: float = 10.0
     timeout: float = 120.0
+    password_env: str | None = None
+    password_file: Path | None = None
+    password_prompt: bool = False
+    passphrase_env: str | None = None
+    passphrase_file: Path | None = None
+    passphrase_prompt: bool = False
+    channels: int = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +189,11 @@ def _host(keys: HostKeys, defaults: dict[str, Any]) -> HostSpec:
     values = given(keys)
     if keys.transport == "ssh":
         values.setdefault("address", keys.name)
-    return HostSpec(**{**values, "ssh": SshOptions(**{**defaults, **given(keys.ssh)})})
+    own = given(keys.ssh)
+    for secret in ("password", "passphrase"):  # a place of its own stands for the defaults' one, also of another kind
+        if any(f"{secret}_{kind}" in own for kind in SECRET_SOURCES):
+            defaults = {k: v for k, v in defaults.items() if not k.startswith(f"{secret}_")}
+    return HostSpec(**{**values, "ssh": SshOptions(**{**defaults, **own})})
 
 
 def _hop(jump: str, defaults: SshOptions) -> HostSpec:

@@ -32,6 +32,8 @@ Port = NewType("Port", int)
 Seconds = NewType("Seconds", float)
 Url = NewType("Url", str)
 HostKey = NewType("HostKey", str)
+Variable = NewType("Variable", str)
+Count = NewType("Count", int)
 
 #: An address to jump over that is no host of the inventory: ``user@address[:port]``.
 ADDRESS = re.compile(r"(?P<user>[^@\s]+)@(?P<address>\[[0-9A-Fa-f:.%\w]+\]|[^\s@:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
@@ -42,9 +44,18 @@ def given(keys: Any) -> dict[str, Any]:
     return {f.name: v for f in dataclasses.fields(keys) if (v := getattr(keys, f.name)) is not None}
 
 
+#: Where a secret may come from, one of them each.
+SECRET_SOURCES = ("env", "file", "prompt")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SshKeys:
-    """Options of SSH logins; a host's own win over the defaults."""
+    """Options of SSH logins; a host's own win over the defaults.
+
+    A password, and the passphrase of the identity file, come from a variable, a file that nobody else can read, or a prompt at the
+    start. There is none for sudo: it is never given a password. ``channels`` is how many targets are asked through this host at
+    once when it is a jump host.
+    """
 
     user: Word | None = None
     port: Port | None = None
@@ -53,6 +64,19 @@ class SshKeys:
     become: Become | None = None
     connect_timeout: Seconds | None = None
     timeout: Seconds | None = None
+    password_env: Variable | None = None
+    password_file: File | None = None
+    password_prompt: bool | None = None
+    passphrase_env: Variable | None = None
+    passphrase_file: File | None = None
+    passphrase_prompt: bool | None = None
+    channels: Count | None = None
+
+    def __post_init__(self) -> None:
+        for secret in ("password", "passphrase"):
+            sources = [name for kind in SECRET_SOURCES if getattr(self, name := f"{secret}_{kind}")]
+            if len(sources) > 1:
+                raise ValueError(f"{' and '.join(sources)} exclude each other: say one place for the {secret}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +254,8 @@ def _decoders(folder: Path, *, elsewhere: bool = False) -> dict[Any, Callable[[D
         Seconds: of(float, _seconds),
         Url: of(str, _url),
         HostKey: of(str, _host_key),
+        Variable: of(str, _variable),
+        Count: of(int, _count),
         File: of(str, lambda text: _path(text, folder) if elsewhere else _existing(_path(text, folder))),
         NewFile: of(str, lambda text: _path(text, folder) if elsewhere else _in_a_folder(_path(text, folder))),
     }
@@ -254,6 +280,19 @@ def _port(number: int) -> int:
     if not 1 <= number <= 65535:
         raise ValueError(f"{number} is no port: 1 to 65535")
     return number
+
+
+def _count(number: int) -> int:
+    if not 1 <= number <= 1000:
+        raise ValueError(f"{number} is no such number: 1 to 1000")
+    return number
+
+
+def _variable(text: str) -> str:
+    """A password in place of a variable's name is the likely mistake, so the text is not repeated."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,200}", text):
+        raise ValueError("must be the name of an environment variable, never the secret itself")
+    return text
 
 
 def _seconds(number: float) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +128,13 @@ def plan(chosen: Inventory, library: Library, selection: Selection, options: dic
     """Settle what is audited against what, so that whatever is wrong with it is said before anything is done."""
     from auditor import inventory
     from auditor.audit import Plan
+    from auditor.credentials import resolve
 
     kept, excluded = inventory.limit(chosen, options["limit"])
     if not kept.specs():
         raise click.UsageError("the inventory names no target")
-    return Plan(kept, excluded, selection.resolve(library), selected(options))
+    benchmarks = selection.resolve(library)
+    return Plan(kept, excluded, benchmarks, selected(options), resolve(kept))
 
 
 def gather(plan: Plan, options: dict[str, Any], evidence_folder: Path) -> Judge:
@@ -142,15 +145,44 @@ def gather(plan: Plan, options: dict[str, Any], evidence_folder: Path) -> Judge:
     judge = auditing.Judge(plan.benchmarks, plan.selection)
     shown = progress.make(quiet=options["quiet"], log_json=options["log_json"])
     shown.begin(len(plan.order))
+    collector = plan.collector(options["jobs"], options.get("deadline"))
+    problems: list[str] = options.setdefault("problems", [])
     try:
-        auditing.consume(plan.collector(options["jobs"]).run(list(plan.inventory.specs())), judge, shown, evidence_folder)
+        with stopping(collector.stop):
+            unkept = auditing.consume(collector.run(list(plan.inventory.specs())), judge, shown, evidence_folder)
+        problems += unkept[:3] + ([f"nor was that of {len(unkept) - 3} more targets"] if unkept[3:] else [])
     except KeyboardInterrupt:
+        collector.stopped = True
+    finally:
+        shown.end()
+    if collector.stopped:
         click.echo("interrupted: what was collected so far is reported", err=True)
         for missing in auditing.unfinished(plan.inventory, judge):
             judge.add(missing)
-    finally:
-        shown.end()
     return judge
+
+
+@contextlib.contextmanager
+def stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at the first Ctrl-C or SIGTERM; the second one interrupts as usual."""
+    import signal
+
+    before: dict[int, Any] = {}
+
+    def handle(number: int, _frame: Any) -> None:
+        signal.signal(number, signal.default_int_handler)
+        stop()
+
+    try:
+        for which in (signal.SIGINT, signal.SIGTERM):
+            before[which] = signal.signal(which, handle)
+    except ValueError:  # not the main thread: signals are somebody else's
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def run_audit(plan: Plan, options: dict[str, Any]) -> tuple[AuditRun, Path]:
@@ -217,13 +249,12 @@ def open_store(url: str | None) -> Any:
 def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Gates, store: Any) -> int:
     """Store, write and show a run; return its exit code. What can't be written is said, the rest is written all the same."""
     import reports
-    from auditor.summary import EXIT_USAGE, exit_code, show
+    from auditor.summary import exit_code, show
 
     failures = gates.failures(run)
     folder = options["output"] or Path(f"cis-audit-{run.id}")
-    check_writable(folder)
     written: list[Path] = []
-    problems: list[str] = []
+    problems: list[str] = list(options.get("problems", ()))
     if store is not None:
         try:
             store.save(run)
@@ -242,9 +273,18 @@ def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Ga
             problems.append(f"the {name} report was not written: {error}")
     if not options["quiet"]:
         show(run, written, failures)
+    code = say_problems(problems)
+    return exit_code(run, failures) or code
+
+
+def say_problems(problems: Sequence[str]) -> int:
+    """Say what could not be kept or written; return the exit code of that."""
+    from auditor.summary import EXIT_OK, EXIT_USAGE
+    from auditor.terminal import clean
+
     for problem in problems:
-        click.echo(problem, err=True)
-    return exit_code(run, failures) or (EXIT_USAGE if problems else 0)
+        click.echo(clean(problem), err=True)
+    return EXIT_USAGE if problems else EXIT_OK
 
 
 def say_lost(run: AuditRun) -> None:

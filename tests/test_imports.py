@@ -37,7 +37,9 @@ ARROWS = {
     "auditor.inventoryfile": {"auditor.yamlfile"},
     "auditor.facts": {"auditor.model", "auditor.facts"},
     "auditor.transports": {"auditor.model", "auditor.facts", "auditor.inventory", "auditor.transports"},
-    "auditor.collect": {"auditor.model", "auditor.facts", "auditor.inventory", "auditor.transports"},
+    "auditor.collect": {"auditor.credentials", "auditor.model", "auditor.facts", "auditor.inventory", "auditor.transports", "auditor.yamlfile"},
+    "auditor.credentials": {"auditor.inventory", "auditor.transports", "auditor.yamlfile"},
+    "auditor.cli_hosts": {"auditor"},  # the command line's own room
     "benchmarks": set(),
     "checks": {"auditor.model", "auditor.facts", "checks"},
     "reports": {"auditor.__version__", "auditor.diff", "auditor.difftext", "auditor.model", "auditor.past", "auditor.registers", "auditor.score", "auditor.results", "auditor.files", "reports"},

@@ -51,7 +51,7 @@ assert [f for f in read if "/cis-" in f] == ["benchmarks/docker/cis-1.6.0.yaml"]
 
 
 def test_paramiko_comes_without_what_only_match_exec_needs() -> None:
-    code = "from auditor.inventory import Inventory; from auditor.transports.ssh import Hops; Hops(Inventory(hosts=()))"
+    code = "from auditor.inventory import Inventory; from auditor.transports.logins import Hops; Hops(Inventory(hosts=()))"
     modules = loaded(code)
     assert "paramiko" in modules
     assert not modules & {"invoke", "asyncio", "unittest.mock"}
@@ -160,7 +160,7 @@ def test_match_exec_of_an_ssh_config_still_works(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from auditor.inventory import HostSpec, Inventory
-from auditor.transports.ssh import Hops
+from auditor.transports.logins import Hops
 login = Hops(Inventory(hosts=()), Path({str(config)!r})).login(HostSpec(name="web-1"))
 assert login.user == "found", login
 """

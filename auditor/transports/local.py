@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 
 from auditor.model import Problem, Reason
 from auditor.transports.base import MAX_OUTPUT, ShellAnswer, TargetError
+
+_running: set[subprocess.Popen[bytes]] = set()
+_lock = threading.Lock()
 
 
 def run(command: str, script: bytes, timeout: float) -> ShellAnswer:
@@ -19,6 +23,8 @@ def run(command: str, script: bytes, timeout: float) -> ShellAnswer:
     except OSError as error:
         raise TargetError(Problem(Reason.ABSENT, f"/bin/sh can't be started: {error.strerror}")) from None
     lost = None
+    with _lock:
+        _running.add(process)
     with process:
         try:
             stdout, stderr = process.communicate(script, timeout)
@@ -26,10 +32,20 @@ def run(command: str, script: bytes, timeout: float) -> ShellAnswer:
             lost = Problem(Reason.TIMEOUT, f"the host did not answer everything within {timeout:g} s")
             _end(process)
             stdout, stderr = process.communicate()
+        finally:
+            with _lock:
+                _running.discard(process)
     if len(stdout) > MAX_OUTPUT or len(stderr) > MAX_OUTPUT:
         stdout, stderr = stdout[:MAX_OUTPUT], stderr[:MAX_OUTPUT]
         lost = Problem(Reason.TRUNCATED, f"the host answered more than {MAX_OUTPUT} bytes")
     return ShellAnswer(stdout, stderr, lost)
+
+
+def end() -> None:
+    """End every shell that still runs: the audit is over or given up."""
+    with _lock:
+        for process in _running:
+            _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,263 +1,298 @@
 """Hosts over SSH (paramiko): one connection, one channel, one command.
 
-Host keys are checked against known_hosts or a pin; an unknown or changed key is an error, never a prompt and never trust on first
-use. What the inventory leaves open is taken from ``~/.ssh/config``; keys come from files and from the agent.
+Host keys are checked before anything is sent that is worth something; an unknown, changed or revoked one is an error, never a
+prompt and never trust on first use. Everything ends in time: what paramiko waits for without a limit is ended by a timer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
-import importlib
+import errno
+import functools
 import logging
-import os
-import re
+import random
 import socket
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from auditor.model import Problem, Reason
 from auditor.transports.base import MAX_OUTPUT, ShellAnswer, TargetError
+from auditor.transports.hostkeys import ALGORITHMS, HostKey, Verdict
+from auditor.transports.logins import Login
+from auditor.transports.sshauth import Keys, authenticate
 
 if TYPE_CHECKING:
     import paramiko
 
-    from auditor.inventory import HostSpec, Inventory
+#: Seconds before a connection is tried again that a server refused or dropped before it logged us in: it may be starting
+#: again, or have too many logins at once (MaxStartups). Each is made longer or shorter by up to half, so that hosts don't meet.
+RETRIES = (0.4, 0.8, 1.6)
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Everything that decides one hop: where, as whom, with which keys, and whose host key is expected."""
-
-    name: str  # as the inventory or ssh_config names it, for messages
-    host: str
-    port: int
-    user: str
-    identities: tuple[str, ...]
-    known_hosts: tuple[str, ...]
-    host_key: str  # a pin: SHA256:... or "ssh-ed25519 AAAA..."; empty: known_hosts decides
-    connect_timeout: float
-    jump: tuple[Login, ...] = ()  # the hops before this one, nearest to us first
-    aliases: tuple[str, ...] = ()  # other names under which known_hosts may list it
+class _DroppedError(TargetError):
+    """The connection was refused or broke off before the login: that may pass."""
 
 
-class Hops:
-    """Finds the logins for hosts: inventory first, then ``~/.ssh/config``, then OpenSSH's defaults."""
+@functools.cache
+def _wire_class() -> Any:
+    import paramiko
 
-    def __init__(self, inventory: Inventory, ssh_config: Path | None = None) -> None:
-        self._inventory = inventory
-        self._config = _load_config(ssh_config or Path("~/.ssh/config").expanduser())
+    class Wire(paramiko.Transport):
+        """A connection that agrees on the host keys' algorithms that it is told."""
 
-    def login(self, spec: HostSpec) -> Login:
-        """Return the login for a host of the inventory. Raises `TargetError` for a ProxyJump that can't be used."""
-        login = self._hop(spec)
-        way = [self._hop(hop) for hop in self._inventory.jumps(spec)] or self._proxy_jump(login)
-        hops: tuple[Login, ...] = ()
-        for hop in way:
-            hops = (*hops, replace(hop, jump=hops))
-        return replace(login, jump=hops)
+        wanted: tuple[str, ...] = ()
 
-    def _hop(self, spec: HostSpec) -> Login:
-        ssh = spec.ssh
-        address = spec.address or spec.name
-        found = self._lookup(address)
-        identities = (str(ssh.identity_file),) if ssh.identity_file else tuple(found.get("identityfile", ()))
-        known = (str(ssh.known_hosts),) if ssh.known_hosts else tuple(str(found.get("userknownhostsfile", "")).split())
-        known = known or ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
-        alias = found.get("hostkeyalias")
-        return Login(
-            spec.name, found.get("hostname", address), ssh.port or int(found.get("port", 22)),
-            ssh.user or found.get("user") or _me(),
-            tuple(str(Path(i).expanduser()) for i in identities), tuple(str(Path(k).expanduser()) for k in known),
-            spec.host_key, ssh.connect_timeout, aliases=(alias,) if alias else (),
-        )  # fmt: skip
+        @property
+        def preferred_keys(self) -> tuple[str, ...]:
+            return self.wanted
 
-    def _lookup(self, address: str) -> dict[str, Any]:
-        return dict(self._config.lookup(address)) if self._config else {}
-
-    def _proxy_jump(self, login: Login) -> list[Login]:
-        """Return the hops that ``~/.ssh/config`` names for a host, each by its own section."""
-        from auditor.inventory import HostSpec, SshOptions
-
-        jump = self._lookup(login.name).get("proxyjump") or self._lookup(login.host).get("proxyjump")
-        if not jump or jump.lower() == "none":
-            return []
-        way = []
-        for part in jump.split(","):
-            match = re.fullmatch(r"(?:(?P<user>[^@]+)@)?(?P<address>\[[^]]+\]|[^:@]+)(?::(?P<port>[0-9]+))?", part.strip())
-            if match is None:
-                raise TargetError(
-                    Problem(Reason.UNPARSABLE, f"ProxyJump {part.strip()!r} of ~/.ssh/config is not [user@]host[:port]")
-                )
-            port = int(match["port"]) if match["port"] else None
-            options = SshOptions(user=match["user"], port=port, connect_timeout=login.connect_timeout)
-            way.append(self._hop(HostSpec(name=part.strip(), address=match["address"].strip("[]"), ssh=options)))
-        return way
+    return Wire
 
 
-def _me() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "root"
+@dataclass
+class _Way:
+    """A connection to a jump host, shared by the targets behind it, or why there is none."""
 
-
-def _paramiko() -> Any:
-    """Import paramiko without invoke, which takes a third of its time and serves nothing but ``Match exec`` in an ssh_config."""
-    if "paramiko" not in sys.modules and "invoke" not in sys.modules:
-        sys.modules["invoke"] = None  # type: ignore[assignment]  # paramiko does without what can't be imported
-        try:
-            importlib.import_module("paramiko")
-        finally:
-            del sys.modules["invoke"]
-    return importlib.import_module("paramiko")
-
-
-def _load_config(path: Path) -> Any:
-    """Return the parsed ssh_config, or None where there is none. Raises `TargetError` for one that can't be read."""
-    paramiko = _paramiko()
-    try:
-        text = path.read_text()
-        if re.search(r"(?i)\bexec\b", text):
-            paramiko.config.invoke = importlib.import_module("invoke")
-        return paramiko.SSHConfig.from_text(text)
-    except FileNotFoundError:
-        return None
-    except (OSError, paramiko.SSHException, UnicodeDecodeError) as error:
-        raise TargetError(Problem(Reason.UNPARSABLE, f"{path}: {error}")) from None
+    lock: threading.Lock
+    room: threading.BoundedSemaphore
+    transport: Any = None
+    problem: Problem | None = None
 
 
 class Connections:
     """SSH connections of one audit. Connections to jump hosts are shared; close them all with `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, retries: tuple[float, ...] = RETRIES) -> None:
         # What goes wrong is raised and reported; without a handler Python would print paramiko's tracebacks as well.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
-        self._jumps: dict[tuple[Login, ...], paramiko.SSHClient] = {}
-        self._talking: set[paramiko.SSHClient] = set()
+        self._ways: dict[tuple[Login, ...], _Way] = {}
+        self._open: set[paramiko.Transport] = set()
         self._lock = threading.Lock()
-        self._locks: dict[tuple[Login, ...], threading.Lock] = {}
-        self._known: dict[tuple[str, ...], Any] = {}
+        self._keys = Keys()
+        self._retries = retries
+        self._given_up = threading.Event()
 
     def close(self) -> None:
-        """Close the connections to jump hosts, and those in use when the audit is given up."""
-        for client in (*self._talking, *self._jumps.values()):
-            client.close()
-        self._jumps.clear()
+        """Close every connection, those in use too, and open no other: the audit is over or given up."""
+        self._given_up.set()
+        with self._lock:
+            left = list(self._open)
+        for transport in left:
+            transport.close()
 
     def run(self, login: Login, command: str, script: bytes, timeout: float) -> ShellAnswer:
         """Run ``command`` on the host with ``script`` on its standard input, in at most ``timeout`` seconds after login.
 
         Raises `TargetError` when the host can't be reached, its key is not the expected one or the login is refused.
         """
-        with _explained(login):
-            client = self._connect(login, self._way(login.jump))
-            self._talking.add(client)
+        with self._through(login) as jump, _explained(login):
+            transport = self._connect(login, jump)
             try:
-                return _converse(client, command, script, timeout)
+                return _converse(transport, command, script, timeout)
             finally:
-                self._talking.discard(client)
-                client.close()
+                self._end(transport)
 
-    def _way(self, jump: tuple[Login, ...]) -> paramiko.SSHClient | None:
-        if not jump:
-            return None
-        with self._lock:
-            lock = self._locks.setdefault(jump, threading.Lock())
-        with lock:
-            client = self._jumps.get(jump)
-            transport = client.get_transport() if client else None
-            if client is None or transport is None or not transport.is_active():
-                with _explained(jump[-1], "jump host "):
-                    client = self._connect(jump[-1], self._way(jump[:-1]))
-                self._jumps[jump] = client
-        return client
+    def show_keys(self, login: Login) -> list[HostKey]:
+        """Ask a host for its keys, one of each type that it has, without logging in there. Raises `TargetError`."""
+        shown: dict[str, HostKey] = {}
+        problem: Problem | None = None
+        with self._through(login) as jump:
+            for kind, algorithms in ALGORITHMS.items():
+                try:
+                    with _explained(login):
+                        transport = self._retried(login, lambda a=algorithms: self._handshake(login, jump, a))  # type: ignore[misc]
+                except TargetError as error:
+                    problem = error.problem
+                    if error.problem.reason is not Reason.UNPARSABLE:  # a type that it doesn't have
+                        break
+                    continue
+                shown[kind] = _key_of(transport)
+                self._end(transport)
+        if not shown and problem is not None:
+            raise TargetError(problem)
+        return list(shown.values())
 
-    def _connect(self, login: Login, through: paramiko.SSHClient | None) -> paramiko.SSHClient:
-        import paramiko
+    # -- connecting ---------------------------------------------------------
 
-        sock = None
-        if through is not None:
-            transport = through.get_transport()
-            assert transport is not None
-            sock = transport.open_channel("direct-tcpip", (login.host, login.port), ("127.0.0.1", 0), timeout=login.connect_timeout)
-        client = paramiko.SSHClient()
-        client.set_missing_host_key_policy(_policy(login.host_key))
-        self._trust(client, login)
-        identities = [i for i in login.identities if Path(i).is_file()]
-        if login.identities and not identities and not os.environ.get("SSH_AUTH_SOCK"):
-            missing = ", ".join(login.identities[:3])
-            raise TargetError(Problem(Reason.DENIED, f"no key to log in with: {missing} not found and no agent runs"))
-        try:
-            client.connect(
-                login.host, login.port, login.user, key_filename=identities or None,  # type: ignore[arg-type]
-                 sock=sock, timeout=login.connect_timeout,
-                banner_timeout=login.connect_timeout, auth_timeout=login.connect_timeout, channel_timeout=login.connect_timeout,
-                look_for_keys=not identities, allow_agent=True, compress=False,
-            )  # fmt: skip
-        except BaseException:
-            client.close()
-            raise
-        return client
-
-    def _trust(self, client: paramiko.SSHClient, login: Login) -> None:
-        import paramiko
-
-        name = login.host if login.port == 22 else f"[{login.host}]:{login.port}"
-        keys = client.get_host_keys()
-        if login.host_key.startswith("SHA256:"):
-            return  # compared by the policy for keys that are in no list
-        if login.host_key:
-            entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{name} {login.host_key}")
-            if entry is None or entry.key is None:
-                raise TargetError(Problem(Reason.UNPARSABLE, "host_key is not of the form 'ssh-ed25519 AAAA...'"))
-            keys.add(name, entry.key.get_name(), entry.key)
+    @contextlib.contextmanager
+    def _through(self, login: Login) -> Iterator[Any]:
+        """Yield the connection that leads to a host, with room for one more channel in it; None where none is needed."""
+        if not login.jump:
+            yield None
             return
-        for alias in (*login.aliases, name, login.host, login.name):
-            found = self._known_hosts(login.known_hosts).lookup(alias)
-            for kind in found or ():
-                keys.add(name, kind, found[kind])
-            if found:
-                return
+        way = self._way(login.jump)
+        with way.room:
+            yield self._reach(way, login.jump)
 
-    def _known_hosts(self, files: tuple[str, ...]) -> Any:
+    def _way(self, jump: tuple[Login, ...]) -> _Way:
+        with self._lock:
+            if jump not in self._ways:
+                self._ways[jump] = _Way(threading.Lock(), threading.BoundedSemaphore(jump[-1].channels))
+            return self._ways[jump]
+
+    def _reach(self, way: _Way, jump: tuple[Login, ...]) -> Any:
+        """Connect to a jump host unless that is done. One that failed is not tried again for every target behind it."""
+        with way.lock:
+            if way.problem is not None:
+                raise TargetError(way.problem)
+            if way.transport is None or not way.transport.is_active():
+                before = self._reach(self._way(jump[:-1]), jump[:-1]) if jump[:-1] else None
+                try:
+                    with _explained(jump[-1], "jump host "):
+                        way.transport = self._connect(jump[-1], before)
+                except TargetError as error:
+                    detail = error.problem.detail
+                    if not detail.startswith("jump host "):
+                        detail = f"jump host {jump[-1].name}: {detail}"
+                    way.problem = Problem(error.problem.reason, detail)
+                    raise TargetError(way.problem) from None
+            return way.transport
+
+    def _connect(self, login: Login, jump: Any) -> paramiko.Transport:
+        """Return a connection with a trusted host that has let us in."""
+        transport: paramiko.Transport = self._retried(login, lambda: self._trusted(login, jump))
+        try:
+            with _ended_after(login.connect_timeout * 3, transport):
+                authenticate(transport, login, self._keys)
+        except BaseException:
+            self._end(transport)
+            raise
+        return transport
+
+    def _retried(self, login: Login, attempt: Callable[[], Any]) -> Any:
+        """Connect, and again after a moment when the server refused or dropped the connection; nothing else is tried twice."""
+        begun = time.monotonic()
+        for wait in self._retries:
+            pause = wait * random.uniform(0.5, 1.5)  # noqa: S311 - not a secret
+            try:
+                return attempt()
+            except _DroppedError:
+                if time.monotonic() + pause - begun > login.connect_timeout or self._given_up.wait(pause):
+                    raise
+        return attempt()
+
+    def _trusted(self, login: Login, jump: Any) -> Any:
+        transport = self._handshake(login, jump, login.trust.algorithms())
+        verdict, why = login.trust.judge(_key_of(transport))
+        if verdict is not Verdict.KNOWN:
+            self._end(transport)
+            raise TargetError(Problem(Reason.DENIED, why))
+        return transport
+
+    def _handshake(self, login: Login, jump: Any, algorithms: tuple[str, ...]) -> Any:
+        """Return a connection whose keys are exchanged and whose host has proved to have its key, whichever that is."""
         import paramiko
 
+        begun = time.monotonic()
+        transport = None
+        if self._given_up.is_set():
+            raise TargetError(Problem(Reason.UNREACHABLE, f"{login.at}: given up"))
+        try:
+            sock = _tcp(login) if jump is None else _tcp_through(login, jump)
+            try:
+                transport = _wire_class()(sock)
+            except BaseException:
+                sock.close()
+                raise
+            transport.wanted = algorithms
+            transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = login.connect_timeout
+            with self._lock:
+                self._open.add(transport)
+            with _ended_after(login.connect_timeout + 5, transport):
+                transport.start_client(timeout=login.connect_timeout)
+            _check_exchanged(transport)
+        except BaseException as error:
+            if transport is not None:
+                self._end(transport)
+            if isinstance(error, TargetError | TimeoutError | paramiko.ssh_exception.IncompatiblePeer | socket.gaierror):
+                raise
+            if isinstance(error, OSError | EOFError | paramiko.SSHException):
+                early = time.monotonic() - begun < login.connect_timeout * 0.9
+                problem = _problem(error, login, slow=not early)
+                if early and _may_pass(error, begun=bool(transport)):
+                    raise _DroppedError(problem) from None
+                raise TargetError(problem) from None
+            raise
+        return transport
+
+    def _end(self, transport: Any) -> None:
         with self._lock:
-            if files not in self._known:
-                keys = paramiko.HostKeys()
-                for file in files:
-                    try:
-                        keys.load(file)
-                    except FileNotFoundError:
-                        continue
-                    except OSError as error:
-                        raise TargetError(Problem(Reason.DENIED, f"{file} can't be read: {error.strerror}")) from None
-                self._known[files] = keys
-            return self._known[files]
+            self._open.discard(transport)
+        transport.close()
 
 
-def _policy(pin: str) -> Any:
-    """Return what decides about a key that no list knows: a pinned fingerprint, else refusal with what a person needs to check."""
+def _check_exchanged(transport: Any) -> None:
+    """Refuse a connection that was not ready in time: paramiko says nothing then."""
+    if transport.host_key is None or not transport.is_active():
+        raise TimeoutError("no end of the key exchange" if transport.remote_version else "no SSH server answered")
+
+
+def _tcp(login: Login) -> socket.socket:
+    """Connect to the first address of a name that takes the connection, in the time for one."""
+    end = time.monotonic() + login.connect_timeout
+    last: OSError = OSError(errno.EHOSTUNREACH, "the name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(login.host, login.port, type=socket.SOCK_STREAM):
+        sock = None
+        try:
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(max(0.1, end - time.monotonic()))
+            sock.connect(address)
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            last = error
+        else:
+            return sock
+    raise last
+
+
+def _tcp_through(login: Login, jump: Any) -> Any:
     import paramiko
 
-    class Policy(paramiko.MissingHostKeyPolicy):
-        def missing_host_key(self, _client: Any, hostname: str, key: Any) -> None:
-            shown = f"{key.get_name()} {key.fingerprint}"
-            if not pin.startswith("SHA256:"):
-                detail = (
-                    f"unknown host key: {shown} of {hostname} is in no known_hosts; check it and add it, or pin it with host_key:"
-                )
-                raise TargetError(Problem(Reason.DENIED, detail))
-            if key.fingerprint.rstrip("=") != pin.rstrip("="):
-                raise TargetError(Problem(Reason.DENIED, f"host key changed: the host shows {shown}, pinned is {pin}"))
+    try:
+        return jump.open_channel("direct-tcpip", (login.host, login.port), ("127.0.0.1", 0), timeout=login.connect_timeout)
+    except paramiko.ssh_exception.ChannelException as error:
+        if error.code == 1:  # administratively prohibited (RFC 4254, section 5.1)
+            detail = f"{login.at}: the jump host forwards no connection there (AllowTcpForwarding, PermitOpen)"
+            raise TargetError(Problem(Reason.DENIED, detail)) from None
+        words = {2: "the jump host can't connect to it", 4: "the jump host has no room for another connection"}
+        raise ConnectionRefusedError(errno.ECONNREFUSED, words.get(error.code, f"the jump host refused ({error.code})")) from None
 
-    return Policy()
+
+def _key_of(transport: Any) -> HostKey:
+    key = transport.get_remote_server_key()
+    shown = key.public_blob  # paramiko keeps the certificate there, and takes the key itself out of it
+    certificate = shown.key_blob if shown is not None else b""
+    return HostKey(key.get_name(), key.asbytes(), certificate)
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float, transport: Any) -> Iterator[threading.Event]:
+    """Close a connection when the time is up: paramiko waits for some answers without a limit. Yields what says that it was."""
+    expired = threading.Event()
+
+    def end() -> None:
+        expired.set()
+        transport.close()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
+
+
+def _may_pass(error: BaseException, *, begun: bool) -> bool:
+    """Refused, reset or closed before any key: servers do that while they start, or when too many want to log in."""
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return error.errno in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
+    words = str(error).lower()
+    return begun and (isinstance(error, EOFError) or "banner" in words or "negotiation failed" in words)
 
 
 @contextlib.contextmanager
@@ -265,66 +300,76 @@ def _explained(login: Login, what: str = "") -> Iterator[None]:
     """Turn every way in which a connection fails into a `TargetError` with one clear line."""
     import paramiko
 
-    at = f"{what}{login.user}@{login.host}:{login.port}"
     try:
         yield
-    except paramiko.BadHostKeyException as error:
-        detail = (
-            f"{what}host key changed: the host shows {error.key.get_name()} {error.key.fingerprint}, "
-            f"known is {error.expected_key.fingerprint}; somebody may be in between"
-        )
-        raise TargetError(Problem(Reason.DENIED, detail)) from None
-    except paramiko.PasswordRequiredException:
-        raise TargetError(Problem(Reason.DENIED, f"the key for {at} needs a passphrase; load it into an agent")) from None
-    except paramiko.AuthenticationException as error:
-        raise TargetError(Problem(Reason.DENIED, f"login as {at} refused: {_short(error)}")) from None
-    except paramiko.ssh_exception.NoValidConnectionsError as error:
-        causes = {getattr(e, "strerror", None) or str(e) for e in error.errors.values()}
-        raise TargetError(Problem(Reason.UNREACHABLE, f"{at}: {', '.join(sorted(causes))}")) from None
-    except (TimeoutError, paramiko.ssh_exception.ChannelException, paramiko.SSHException, EOFError) as error:
-        said = _short(error)
-        if "No existing session" in said:  # paramiko's words for a server that took the connection and did not speak in time
-            said = "no SSH server answered in time"
-        slow = isinstance(error, TimeoutError) or any(word in said.lower() for word in ("timeout", "banner", "in time"))
-        reason = Reason.TIMEOUT if slow else Reason.UNREACHABLE
-        raise TargetError(Problem(reason, f"{at}: {said or 'no answer in time'}")) from None
-    except socket.gaierror as error:
-        raise TargetError(Problem(Reason.UNREACHABLE, f"{at}: the name can't be resolved ({error.strerror})")) from None
-    except OSError as error:
-        raise TargetError(Problem(Reason.UNREACHABLE, f"{at}: {error.strerror or error}")) from None
+    except TargetError as error:
+        detail = error.problem.detail
+        if what and not detail.startswith(what):
+            raise TargetError(Problem(error.problem.reason, what + detail)) from None
+        raise
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        problem = _problem(error, login)
+        raise TargetError(Problem(problem.reason, what + problem.detail)) from None
 
 
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _problem(error: BaseException, login: Login, *, slow: bool = False) -> Problem:
+    import paramiko
+
+    at, said = login.at, " ".join(str(error).split())[:300]
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+        return Problem(Reason.UNPARSABLE, f"{at}: no common algorithm ({said})")
+    if isinstance(error, socket.gaierror):
+        return Problem(Reason.UNREACHABLE, f"{at}: the name can't be resolved ({error.strerror})")
+    if isinstance(error, TimeoutError):
+        return Problem(Reason.TIMEOUT, f"{at}: {said or 'no answer'} in time" if "time" not in said else f"{at}: {said}")
+    if isinstance(error, OSError):
+        ours = " here: raise ulimit -n or lower --jobs" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+        return Problem(Reason.UNREACHABLE, f"{at}: {error.strerror or error}{ours}")
+    if slow or "timeout" in said.lower() or "timed out" in said.lower():
+        return Problem(Reason.TIMEOUT, f"{at}: no SSH server answered in time")
+    if "banner" in said.lower():
+        return Problem(Reason.UNREACHABLE, f"{at}: the server closed the connection before it said what it is (MaxStartups?)")
+    return Problem(Reason.UNREACHABLE, f"{at}: {said or 'the connection broke off'}")
 
 
-def _converse(client: paramiko.SSHClient, command: str, script: bytes, timeout: float) -> ShellAnswer:
+# -- the conversation -------------------------------------------------------
+
+LATE = Problem(Reason.TIMEOUT, "the host did not answer everything in time")
+BROKEN = Problem(Reason.TRUNCATED, "the connection broke off before the host had answered everything")
+
+
+def _converse(transport: paramiko.Transport, command: str, script: bytes, timeout: float) -> ShellAnswer:
     """Send the script and read both streams at once until the command ends or the time is up."""
-    transport = client.get_transport()
-    assert transport is not None
     deadline = time.monotonic() + timeout
-    channel = transport.open_session(timeout=timeout)
-    channel.settimeout(timeout)
-    channel.exec_command(command)
-    errors = _Reader(channel, channel.recv_stderr, deadline)
-    thread = threading.Thread(target=errors.read, daemon=True)
-    thread.start()
-    output = _Reader(channel, channel.recv, deadline)
-    try:
-        channel.sendall(script)
-        channel.shutdown_write()
-    except OSError:
-        pass  # the command ended before it had read everything; what it said tells why
-    output.read()
-    if output.lost:
-        channel.close()
-    thread.join(max(0.0, deadline - time.monotonic()) + 1)
-    lost = output.lost or errors.lost
-    if lost is None:
-        code = channel.recv_exit_status()
-        if code not in (0, -1) and not output.data:
-            said = " ".join(bytes(errors.data).decode("utf-8", "replace").split())[:300]
-            raise TargetError(Problem(Reason.DENIED, f"the login shell ended with {code} before the audit began: {said}"))
+    with _ended_after(timeout + 1, transport) as expired:
+        channel = transport.open_session(timeout=timeout)
+        channel.settimeout(timeout)
+        try:
+            channel.exec_command(command)
+        except Exception:
+            if expired.is_set():
+                raise TimeoutError("the host did not start the audit's shell") from None
+            raise
+        output, errors = (_Reader(channel, receive, deadline) for receive in (channel.recv, channel.recv_stderr))
+        thread = threading.Thread(target=errors.read, daemon=True)
+        thread.start()
+        try:
+            channel.sendall(script)
+            channel.shutdown_write()
+        except OSError:
+            pass  # the command ended before it had read everything; what it said tells why
+        output.read()
+        if output.lost:
+            channel.close()
+        thread.join(max(0.0, deadline - time.monotonic()) + 1)
+        lost = output.lost or errors.lost
+        if lost is None:
+            code = channel.recv_exit_status()
+            if code not in (0, -1) and not output.data:
+                said = " ".join(bytes(errors.data).decode("utf-8", "replace").split())[:300]
+                raise TargetError(Problem(Reason.DENIED, f"the login shell ended with {code} before the audit began: {said}"))
+            if code == -1 and not transport.is_active():
+                lost = LATE if expired.is_set() else BROKEN
     return ShellAnswer(bytes(output.data), bytes(errors.data), lost)
 
 
@@ -345,7 +390,7 @@ class _Reader:
                 self._channel.settimeout(max(0.1, self._deadline - time.monotonic()))
                 chunk = self._receive(65536)
             except (TimeoutError, OSError):
-                self.lost = Problem(Reason.TIMEOUT, "the host did not answer everything in time")
+                self.lost = LATE
                 return
             if not chunk:
                 return
@@ -354,5 +399,5 @@ class _Reader:
                 self.lost = Problem(Reason.TRUNCATED, f"the host answered more than {MAX_OUTPUT} bytes")
                 return
             if time.monotonic() > self._deadline:
-                self.lost = Problem(Reason.TIMEOUT, "the host did not answer everything in time")
+                self.lost = LATE
                 return
