@@ -114,10 +114,11 @@ class KnownHosts:
                 for name in set(line.hosts.lower().split(",")):
                     self._exact.setdefault(name, []).append(line)
 
-    def about(self, name: str, marker: str = "") -> list[Line]:
-        """Return the lines with a marker about a host (``[address]:port`` for another port than 22)."""
+    def about(self, name: str, marker: str = "", *, patterns: bool = True) -> list[Line]:
+        """Return the lines with a marker about a host (``[address]:port`` for another port than 22), by patterns too or by name."""
         name = name.lower()
-        found = [*self._exact.get(name, ()), *(line for line in self._others if line.is_for(name))]
+        found = list(self._exact.get(name, ()))
+        found += [line for line in self._others if (patterns or line.hosts.startswith("|")) and line.is_for(name)]
         return [line for line in found if line.marker == marker]
 
 
@@ -190,8 +191,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What is expected of one host. The first of ``names`` that known_hosts has lines about decides.
+    """What is expected of one host. The first of ``names`` that known_hosts has lines about decides, last the inventory's name.
 
+    That one is no address: only lines that say it whole count for it, since a pattern was meant for names that ssh would look up.
     ``revoking`` is where revocations are looked for: they count also where a pin or a file of the inventory's own decides.
     """
 
@@ -200,6 +202,13 @@ class Trust:
     revoking: KnownHosts
     revoked: frozenset[bytes] = frozenset()
     pin: str = ""  # SHA256:... or "ssh-ed25519 AAAA..."
+    name: str = ""  # what the inventory calls it
+
+    def _lines(self, marker: str = "") -> Iterator[tuple[str, list[Line]]]:
+        for name in self.names:
+            yield name, self.known.about(name, marker)
+        if self.name:
+            yield self.name, self.known.about(self.name, marker, patterns=False)
 
     def algorithms(self) -> tuple[str, ...]:
         """Return the algorithms to agree on: certificates where a CA is known, then the types that are known, then the others."""
@@ -207,8 +216,8 @@ class Trust:
             kinds = [self.pin.split(" ")[0]]
             certificates: list[str] = []
         else:
-            kinds = [line.kind for name in self.names for line in self.known.about(name)]
-            some_ca = any(self.known.about(name, CA) for name in self.names)
+            kinds = [line.kind for _, lines in self._lines() for line in lines]
+            some_ca = any(lines for _, lines in self._lines(CA))
             certificates = [a + CERTIFICATE for algorithms in ALGORITHMS.values() for a in algorithms] if some_ca else []
         ordered = dict.fromkeys([k for k in kinds if k in ALGORITHMS] + list(ALGORITHMS))
         return (*certificates, *(a for kind in ordered for a in ALGORITHMS[kind]))
@@ -230,8 +239,7 @@ class Trust:
         return verdict, why if verdict is Verdict.KNOWN or not refused else f"host certificate refused: {refused}; {why}"
 
     def _plain(self, key: HostKey) -> tuple[Verdict, str]:
-        for name in self.names:
-            lines = self.known.about(name)
+        for _, lines in self._lines():
             if any(line.blob == key.blob for line in lines):
                 return Verdict.KNOWN, "in known_hosts"
             same = [line for line in lines if line.kind == key.kind and line.blob is not None]
@@ -251,7 +259,7 @@ class Trust:
                 shown.add(Certificate.read(key.certificate).ca)
         if shown & self.revoked:
             return "RevokedHostKeys"
-        for line in (line for name in self.names for line in self.revoking.about(name, REVOKED)):
+        for line in (line for name in (*self.names, self.name) for line in self.revoking.about(name, REVOKED)):
             if line.blob is None:
                 return f"{line.place}, a line that can't be read"
             if line.blob in shown:
@@ -265,8 +273,8 @@ class Trust:
         except ValueError as error:
             return f"it can't be read ({error})"
         why = "its CA is not known for this host"
-        for name in self.names:
-            if any(line.blob == certificate.ca for line in self.known.about(name, CA)):
+        for name, lines in self._lines(CA):
+            if any(line.blob == certificate.ca for line in lines):
                 why = certificate.fault(_without_port(name), when)
                 if not why:
                     return ""
@@ -359,7 +367,7 @@ class Certificate:
             return "it is no certificate for a host"
         if not self.principals:
             return "it names no host"
-        if not any(_pattern(p).fullmatch(name) if any(c in p for c in "*?") else p == name for p in self.principals):
+        if name not in self.principals:
             return f"it is for {', '.join(self.principals[:5])[:200]}, not for {name}"
         if when < self.valid_after:
             return f"it is not valid before {_date(self.valid_after)}"

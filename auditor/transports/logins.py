@@ -115,7 +115,6 @@ class Hops:
         """As ssh(1): an alias stands for address and port; else the port counts first. Last the name that the inventory gives."""
         alias = found.get("hostkeyalias")
         names = [str(alias)] if alias else [host] if port == 22 else [f"[{host}]:{port}", host]
-        names = list(dict.fromkeys(n.lower() for n in (*names, spec.name)))
         general = _files(found.get("globalknownhostsfile", GLOBAL_FILES))
         own = _files(found.get("userknownhostsfile", USER_FILES))
         files = (str(spec.ssh.known_hosts),) if spec.ssh.known_hosts else own + general
@@ -124,7 +123,7 @@ class Hops:
             known = self._known(files)
             revoking = self._known(tuple(dict.fromkeys(files + own + general)))
             listed = frozenset[bytes]().union(*(self._revoked(file) for file in revoked))
-        return Trust(tuple(names), known, revoking, listed, spec.host_key)
+        return Trust(tuple(n.lower() for n in names), known, revoking, listed, spec.host_key, spec.name.lower())
 
     def _lookup(self, address: str) -> dict[str, Any]:
         return dict(self._config.lookup(address)) if self._config else {}
