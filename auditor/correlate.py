@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from auditor import engine
 from auditor.facts import sides
 from auditor.facts.components import CONTROL_PLANE
 from auditor.facts.host import Processes
-from auditor.facts.nodeview import NEEDED, NodeView, views
-from auditor.facts.sides import Sides, match
+from auditor.facts.kubernetes import Objects
+from auditor.facts.nodeview import NEEDED, NodeView, views, without_workloads
+from auditor.facts.sides import Sides, match, runs_kubelet
 from auditor.model import (
     Benchmark,
     Control,
@@ -35,6 +36,7 @@ ALIKE = 20
 #: How many names or values a note shows.
 _SHOWN = 5
 _DECIDED = (Status.PASS, Status.FAIL)
+_GONE = "absent: the API shows its manifest, but the host shows no such program"
 
 
 def needs(benchmarks: Iterable[Benchmark]) -> frozenset[Fact]:
@@ -53,6 +55,9 @@ class _Node:
     name: str
     api: NodeView | None
     host: Evidence | None
+    facts: engine.Remembered | None = None  # the host's
+    stale: frozenset[str] = frozenset()  # subjects of programs that run with other arguments than their manifest says
+    gone: frozenset[str] = frozenset()  # subjects of programs that a manifest names and that don't run
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class _Derived:
 
     cluster: Evidence
     sides: Any
+    made: dict[Any, Any] = field(default_factory=dict)  # the checks' own, see `auditor.engine.Remembered`
 
     def get(self, fact: Fact) -> Any | Problem:
         return self.sides if isinstance(fact, Sides) else self.cluster.get(fact)
@@ -87,17 +93,49 @@ def judge(benchmarks: Sequence[Benchmark], cluster: Evidence, hosts: Sequence[Ev
 
 def _nodes(cluster: Evidence, hosts: Sequence[Evidence]) -> list[_Node]:
     audited = [h for h in hosts if h.status is TargetStatus.AUDITED]
-    by_node = {name or host.target.name: host for host, name in zip(audited, match(cluster, audited), strict=True)}
+    nodes = cluster.get(Objects("nodes"))
+    known = [] if isinstance(nodes, Problem) else [str(n.get("metadata", {}).get("name", "")) for n in nodes]
+    by_node = {}
+    for host, name in zip(audited, match(cluster, audited), strict=True):
+        own = host.target.name
+        if name is not None or not (runs_kubelet(host) and isinstance(nodes, list)):
+            by_node[name or (f"{own} (no node)" if own in known else own)] = _own(cluster, name or "", host)
+        # else another cluster's: a kubelet makes its host a node, whatever it is called
     programs = {name: _programs(host) for name, host in by_node.items()}
     shown = {v.name: v for v in views(cluster, programs)}
     nameless = shown.pop("", None)
-    nodes = [_Node(name, shown.get(name), by_node.get(name)) for name in sorted(shown.keys() | by_node.keys())]
-    return [*nodes, _Node("", nameless, None)] if nameless else nodes
+    both = [_node(name, shown.get(name), by_node.get(name)) for name in sorted(shown.keys() | by_node.keys())]
+    return [*both, _Node("", nameless, None)] if nameless else both
+
+
+def _own(cluster: Evidence, node: str, host: Evidence) -> Evidence:
+    """Return a host's evidence with workloads that are programs of a control plane marked as somebody else's."""
+    processes = host.get(Processes())
+    if isinstance(processes, Problem):
+        return host
+    marked = without_workloads(cluster, node, processes)
+    return replace(host, facts={**host.facts, Processes().key: marked}) if marked != processes else host
+
+
+def _node(name: str, api: NodeView | None, host: Evidence | None) -> _Node:
+    if host is None:
+        return _Node(name, api, None)
+    processes = host.get(Processes())
+    known = [] if isinstance(processes, Problem) else processes
+    running = {p["name"]: p["args"] for p in known}
+    manifests = [p for p in (api.processes if api is not None else ()) if p["name"] in CONTROL_PLANE and p["contained"]]
+    stale = [p["name"] for p in manifests if p["name"] in running and running[p["name"]] != p["args"]]
+    gone = [p["name"] for p in manifests if known and p["name"] not in running]
+    return _Node(name, api, host, engine.Remembered(host), _subjects(stale), _subjects(gone))
+
+
+def _subjects(programs: Iterable[str]) -> frozenset[str]:
+    return frozenset(f"process/{p}" for p in programs)
 
 
 def _programs(host: Evidence) -> frozenset[str]:
     processes = host.get(Processes())
-    return frozenset() if isinstance(processes, Problem) else frozenset(p["name"] for p in processes)
+    return frozenset() if isinstance(processes, Problem) else frozenset(p["name"] for p in processes if "workload" not in p)
 
 
 def _together(control: Control, nodes: Sequence[_Node]) -> Outcome:
@@ -120,29 +158,34 @@ def _together(control: Control, nodes: Sequence[_Node]) -> Outcome:
 
 def _of_node(control: Control, node: _Node) -> Outcome:
     api = engine.outcome(control, node.api) if node.api is not None else None
-    if node.host is None:
+    if node.facts is None:
         return api or Outcome()
-    host = engine.outcome(control, node.host)
-    return host if api is None else _merged(host, api, _stale(node))
+    host = engine.outcome(control, node.facts)
+    return host if api is None else _merged(host, _running(api, node.gone), node.stale)
 
 
-def _stale(node: _Node) -> frozenset[str]:
-    """Return the subjects of programs that run with other arguments than their manifest says: it vouches for nothing then."""
-    processes = node.host.get(Processes()) if node.host is not None else []
-    running = {} if isinstance(processes, Problem) else {p["name"]: p["args"] for p in processes}
-    manifests = [p for p in (node.api.processes if node.api is not None else ()) if p["name"] in CONTROL_PLANE]
-    return frozenset(f"process/{p['name']}" for p in manifests if p["name"] in running and running[p["name"]] != p["args"])
+def _running(api: Outcome, gone: frozenset[str]) -> Outcome:
+    """Let nothing pass for a program that its manifest alone tells of: the host shows that it doesn't run."""
+    if not any(o.status is Status.PASS and o.subject in gone for o in api.observations):
+        return api
+    passed = (replace(o, status=Status.ERROR, actual=_GONE) if o.status is Status.PASS and o.subject in gone else o
+              for o in api.observations)  # fmt: skip
+    return replace(api, observations=tuple(passed))
 
 
 def _merged(host: Outcome, api: Outcome, stale: frozenset[str]) -> Outcome:
-    """Return one outcome of both sides: what the host shows is the process itself, so the API adds only what it decides."""
+    """Return one outcome of both sides: what the host shows is the process itself, so the API adds only what it decides.
+
+    A manifest that another command line runs than it says (``stale``) vouches for nothing.
+    """
     said = {o.subject: o for o in api.observations if o.status in _DECIDED}
-    if not said:
+    unknown = [o for o in api.observations if o.status is Status.ERROR and o.actual == _GONE]
+    if not said and not unknown:
         return host
     decided = any(o.status in _DECIDED for o in host.observations)
     observations = [_one(o, said.pop(o.subject, None), in_force=o.subject not in stale) for o in host.observations]
     observations += [o for o in said.values() if o.status is Status.FAIL or not (decided or o.subject in stale)]
-    return Outcome(tuple(observations), host.reason if not observations else "")
+    return Outcome((*observations, *unknown), host.reason if not observations and not unknown else "")
 
 
 def _one(host: Observation, api: Observation | None, *, in_force: bool) -> Observation:

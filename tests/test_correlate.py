@@ -11,6 +11,8 @@ import pytest
 from auditor import correlate
 from auditor.catalogue import packaged
 from auditor.facts.components import component
+from auditor.facts.components import node as shown_node
+from auditor.facts.redact import identity
 from auditor.facts.sides import match
 from auditor.model import Benchmark, Evidence, Finding, Problem, Reason, Status, Target, TargetStatus
 from checks import check_types
@@ -18,6 +20,7 @@ from checks import check_types
 RECORDED = Path(__file__).parent / "recorded" / "kubernetes-1.36"
 ANONYMOUS = "k8s-apiserver-anonymous-auth"
 CONFIGZ = json.loads((RECORDED / "api_v1_nodes_node1_proxy_configz.json").read_text())["kubeletconfig"]
+LOOSE = {**CONFIGZ, "authentication": {**CONFIGZ["authentication"], "anonymous": {"enabled": True}}}
 SECURE = ["--anonymous-auth=false", "--authorization-mode=Node,RBAC", "--profiling=false"]
 
 
@@ -98,13 +101,32 @@ def test_the_api_alone_shows_flags_of_command_and_of_args():
     ({"command": ["kube-apiserver", "--etcd-servers=https://user:secret@etcd:2379"]}, ["--etcd-servers=https://[redacted]@etcd:2379"], ""),
 ])  # fmt: skip
 def test_arguments_of_a_mirror_pod(container, args, why):
-    pod = {"metadata": {"name": "kube-apiserver-cp-1", "namespace": "kube-system", "ownerReferences": [{"kind": "Node", "name": "cp-1"}]},
-           "spec": {"nodeName": "cp-1", "containers": [{"name": "kube-apiserver", **container}]}, "status": {"hostIP": "10.0.0.1"}}  # fmt: skip
-    found = component(pod)
+    found = component(mirror_pod(container))
     assert found is not None
     assert (found["args"], found.get("unreadable", "")) == (args, why)
-    pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "cp-1"}]
-    assert component(pod) is None, "a pod that anybody could have made"
+
+
+def mirror_pod(container: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": "kube-apiserver-cp-1", "namespace": "kube-system", "annotations": {"kubernetes.io/config.mirror": "4d1f"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "cp-1"}]}  # fmt: skip
+    spec = {"nodeName": "cp-1", "containers": [{"name": "kube-apiserver", **container}]}
+    return {"metadata": metadata, "spec": spec, "status": {"hostIP": "10.0.0.1"}}
+
+
+@pytest.mark.parametrize(("part", "forged"), [
+    ("ownerReferences", [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cp-1"}]),
+    ("ownerReferences", [{"apiVersion": "example.com/v1", "kind": "Node", "name": "cp-1"}]),
+    ("ownerReferences", [{"apiVersion": "v1", "kind": "Node", "name": "cp-2"}]),
+    ("ownerReferences", []),
+    ("annotations", {}),
+    ("annotations", {"kubernetes.io/config.source": "file"}),
+])  # fmt: skip
+def test_a_pod_that_anybody_could_have_made_is_no_program_of_the_control_plane(part, forged):
+    """Owners can be written by whoever makes a pod; one with the mark but no static pod is deleted by its kubelet."""
+    pod = mirror_pod({"command": ["kube-apiserver", *SECURE]})
+    assert component(pod) is not None
+    pod["metadata"][part] = forged
+    assert component(pod) is None
 
 
 def test_a_command_that_cannot_be_read_is_an_error():
@@ -154,8 +176,12 @@ def test_a_manifest_that_is_not_in_force_passes_nothing():
     assert same[ANONYMOUS].status is Status.PASS
 
 
-def test_a_manifest_whose_program_does_not_run_is_a_disagreement():
-    found = judged(cluster(node("cp-1"), pods=[mirror("kube-scheduler", "cp-1", [])]), host("cp-1", ("kubelet", [])))
+def test_a_manifest_whose_program_does_not_run_is_a_disagreement_and_passes_nothing():
+    said = [mirror("kube-scheduler", "cp-1", ["--profiling=false", "--bind-address=0.0.0.0"])]
+    found = judged(cluster(node("cp-1"), pods=said), host("cp-1", ("kubelet", [])))
+    assert seen(found["k8s-scheduler-profiling"]) == {"node/cp-1/process/kube-scheduler": "error"}
+    assert "the host shows no such program" in found["k8s-scheduler-profiling"].observations[0].actual
+    assert found["k8s-scheduler-bind-address"].status is Status.FAIL
     assert seen(found["cluster-manifests-in-force"])["node/cp-1/process/kube-scheduler"] == "fail"
 
 
@@ -172,6 +198,78 @@ def test_a_host_that_was_not_reached_leaves_the_api_and_says_so():
 def test_a_host_of_another_cluster_is_a_failure():
     found = judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "cp-1", SECURE)]), host("db-9", ("kubelet", [])))
     assert seen(found["cluster-nodes-known"]) == {"host/db-9": "fail"}
+
+
+def test_what_a_host_of_another_cluster_shows_decides_nothing_here():
+    found = judged(cluster(node("w-1")), host("db-9", ("kubelet", []), ("kube-apiserver", SECURE), ("etcd", [])))
+    assert not [f.control for f in found.values() if f.status is Status.PASS]
+    assert seen(found[ANONYMOUS]) == {"cluster/process/kube-apiserver": "error"}
+
+
+def numbered(machine: Any, *numbers: str) -> Any:
+    """Give a node or a host the numbers of its boot and its machine."""
+    if isinstance(machine, Evidence):
+        system = {**machine.facts["system"], "ids": [identity(n) for n in numbers]}
+        return Evidence(machine.target, "", {**machine.facts, "system": system})
+    info = {**machine["status"]["nodeInfo"], **dict(zip(("bootID", "machineID"), numbers, strict=True))}
+    return {**machine, "status": {**machine["status"], "nodeInfo": info}}
+
+
+@pytest.mark.parametrize(("numbers", "same"), [
+    (("boot-1", "machine-1"), True), (("boot-2", "machine-1"), True), (("boot-1",), True),
+    (("boot-2", "machine-2"), False), (("boot-2",), False), ((), True),
+])  # fmt: skip
+def test_a_namesake_in_another_cluster_is_known_by_its_numbers(numbers, same):
+    """kubeadm's first node is called alike everywhere; a reboot between the two answers changes one number only."""
+    here = numbered(node("cp-1", control_plane=True), "boot-1", "machine-1")
+    api = cluster(here, pods=[mirror("kube-scheduler", "cp-1", ["--profiling=true"])])
+    found = judged(api, numbered(host("cp-1", ("kubelet", []), ("kube-apiserver", SECURE)), *numbers))
+    assert found["cluster-nodes-known"].status is (Status.PASS if same else Status.FAIL)
+    assert found[ANONYMOUS].status is (Status.PASS if same else Status.ERROR)
+    assert found["k8s-scheduler-profiling"].status is Status.FAIL, "what the API shows of the real one counts in any case"
+
+
+def test_numbers_tell_a_node_whatever_it_is_called():
+    nodes = cluster(numbered(node("odd.name"), "boot-1", "machine-1"), numbered(node("w-1"), "boot-2", "machine-2"))
+    assert match(nodes, [numbered(host("w-1"), "boot-1", "machine-1")]) == ["odd.name"]
+    containers = cluster(*(numbered(node(n), "boot-1", "machine-1") for n in ("a", "b")))
+    assert match(containers, [numbered(host("b"), "boot-1", "machine-1")]) == ["b"]
+
+
+def test_the_better_reason_goes_first_whatever_the_order_of_the_inventory_is():
+    assert match(cluster(node("x"), node("y")), [host("x", hostname="other"), host("b", hostname="x")]) == [None, "x"]
+
+
+def test_an_etcd_server_needs_no_kubelet_where_the_api_server_names_it():
+    pods = [mirror("kube-apiserver", "cp-1", [*SECURE, "--etcd-servers=https://10.0.0.5:2379,https://10.0.0.6:2379"])]
+    own = host("etcd-1", ("etcd", ["--advertise-client-urls=https://10.0.0.5:2379", "--auto-tls=true"]))
+    other = host("etcd-9", ("etcd", ["--advertise-client-urls=https://10.9.9.9:2379"]))
+    found = judged(cluster(node("cp-1"), pods=pods), own, other)
+    assert seen(found["cluster-nodes-known"]) == {"host/etcd-1": "pass", "host/etcd-9": "manual"}
+    assert "node/etcd-1/process/etcd" in seen(found["k8s-etcd-client-tls"])
+
+
+def test_a_node_whose_host_runs_no_kubelet_is_another_or_dead():
+    found = judged(cluster(node("w-1")), host("w-1", ("containerd", [])))
+    assert seen(found["cluster-nodes-known"]) == {"host/w-1": "fail"}
+    assert "no kubelet runs there" in found["cluster-nodes-known"].observations[0].actual
+
+
+def test_a_virtual_clusters_control_plane_on_a_worker_is_a_workload():
+    virtual = (("kubelet", []), ("kube-apiserver", SECURE), ("etcd", ["--cert-file=/a", "--key-file=/b"]))
+    found = judged(cluster(node("w-1")), host("w-1", *virtual))
+    assert seen(found[ANONYMOUS]) == {"cluster/process/kube-apiserver": "error"}
+    assert seen(found["k8s-etcd-client-tls"]) == {"cluster/process/etcd": "error"}
+    labelled = judged(cluster(node("w-1", control_plane=True)), host("w-1", *virtual))
+    assert seen(labelled[ANONYMOUS]) == {"node/w-1/process/kube-apiserver": "pass"}
+
+
+@pytest.mark.parametrize("said", ["[", "null", '"server"', '{"server": 1}', "[[1]]", '["server", 1]', "[]", "[" * 200_000])
+def test_an_odd_annotation_is_none(said):
+    shown = shown_node({"metadata": {"name": "k3s-1", "annotations": {"k3s.io/node-args": said}}})
+    assert shown == {"metadata": {"name": "k3s-1"}, "nodeArgs": []}
+    finding = judged(cluster({**node("k3s-1", control_plane=True), **shown}))[ANONYMOUS]
+    assert finding.status is Status.ERROR
 
 
 def test_files_are_errors_where_their_program_is_and_nothing_elsewhere():
@@ -216,7 +314,8 @@ def test_the_control_plane_of_a_managed_service_is_not_ours_to_judge(version, pr
     assert own[ANONYMOUS].status is Status.ERROR, "the provider's machines alone don't make a managed control plane"
 
 
-FLAGZ = {"anonymous-auth": "false", "authorization-mode": "[Node,RBAC]", "enable-admission-plugins": "[]", "profiling": "true",
+FLAGZ = {"client-ca-file": "/ca.crt", "disable-admission-plugins": "[]", "tls-cert-file": "", "token-auth-file": "",
+         "anonymous-auth": "false", "authorization-mode": "[Node,RBAC]", "enable-admission-plugins": "[]", "profiling": "true",
          "request-timeout": "1m0s", "tls-min-version": ""}  # fmt: skip
 
 
@@ -283,8 +382,7 @@ def test_a_kubelet_by_its_configuration_in_force():
     assert "configz of node/node1" in found["k8s-kubelet-anonymous-auth"].observations[0].source
     assert found["k8s-kubelet-rotate-certificates"].status is Status.FAIL, "false is left out of the answer"
     assert found["k8s-kubelet-config-mode"].status is Status.ERROR
-    loose = {**CONFIGZ, "authentication": {"anonymous": {"enabled": True}}}
-    assert judged(cluster(node("node1"), configs={"node1": loose}))["k8s-kubelet-anonymous-auth"].status is Status.FAIL
+    assert judged(cluster(node("node1"), configs={"node1": LOOSE}))["k8s-kubelet-anonymous-auth"].status is Status.FAIL
 
 
 def test_flags_that_a_kubelets_configuration_does_not_hold_are_not_known_to_be_unset():
@@ -294,10 +392,37 @@ def test_flags_that_a_kubelets_configuration_does_not_hold_are_not_known_to_be_u
 
 
 def test_what_a_kubelets_answer_leaves_out_is_empty_whatever_the_default_is():
-    for key in ("k8s-kubelet-rotate-certificates", "k8s-kubelet-anonymous-auth", "k8s-kubelet-iptables-chains"):
-        assert judged(cluster(node("node1"), configs={"node1": {"kind": "KubeletConfiguration"}}))[key].status is not Status.ERROR
-    chains = judged(cluster(node("node1"), configs={"node1": {"kind": "KubeletConfiguration"}}))["k8s-kubelet-iptables-chains"]
-    assert chains.status is Status.FAIL, "the default is true, but the answer says what is in force"
+    assert not {"rotateCertificates", "readOnlyPort", "tlsCipherSuites"} & set(CONFIGZ)
+    found = judged(cluster(node("node1"), configs={"node1": CONFIGZ}))
+    assert found["k8s-kubelet-read-only-port"].status is Status.PASS, "0 is left out"
+    for key in ("k8s-kubelet-rotate-certificates", "k8s-kubelet-ciphers"):
+        assert found[key].status is Status.FAIL, key
+
+
+@pytest.mark.parametrize("path", ["authentication.anonymous.enabled", "authentication", "authorization.mode", "podPidsLimit"])
+def test_an_answer_without_what_every_kubelet_tells_decides_nothing(path):
+    config = json.loads(json.dumps(CONFIGZ))
+    *above, last = path.split(".")
+    below = config
+    for part in above:
+        below = below[part]
+    del below[last]
+    found = judged(cluster(node("node1"), configs={"node1": config}))
+    assert not [f.control for f in found.values() if f.status is Status.PASS]
+    assert "which every kubelet tells" in found["k8s-kubelet-read-only-port"].observations[0].actual
+
+
+@pytest.mark.parametrize("flags", [{"x": "y"}, {k: v for k, v in FLAGZ.items() if k != "token-auth-file"}])
+def test_an_answer_without_what_every_api_server_tells_decides_nothing(flags):
+    found = judged(cluster(node("n-1"), flags=flags))
+    assert not [f.control for f in found.values() if f.status is Status.PASS]
+    assert "which every API server tells" in found[ANONYMOUS].observations[0].actual
+
+
+def test_a_flag_that_is_not_shown_to_anybody_is_not_known():
+    found = judged(cluster(node("n-1"), flags={**FLAGZ, "token-auth-file": "CLASSIFIED", "authorization-mode": "CLASSIFIED"}))
+    for key in ("k8s-apiserver-token-auth-file", "k8s-apiserver-authorization-not-always-allow"):
+        assert found[key].status in (Status.ERROR, Status.FAIL), key
 
 
 def configured(data: dict[str, Any], mtime: int = 1500) -> dict[str, Any]:
@@ -342,7 +467,7 @@ def test_many_nodes_alike_are_one_observation_but_failures_stay():
     finding = judged(cluster(*nodes, configs=strict))["k8s-kubelet-anonymous-auth"]
     assert seen(finding) == {"node/25 nodes/process/kubelet": "pass"}
     assert finding.observations[0].source.endswith("w-0, w-1, w-10, w-11, w-12 and 20 more")
-    loose = {n: {**CONFIGZ, "authentication": {"anonymous": {"enabled": True}}} for n in strict}
+    loose = dict.fromkeys(strict, LOOSE)
     assert len(judged(cluster(*nodes, configs=loose))["k8s-kubelet-anonymous-auth"].observations) == 25
 
 
@@ -370,6 +495,7 @@ def test_a_cluster_whose_nodes_cannot_be_listed_is_all_errors():
     by_key = judged(found)
     assert by_key["k8s-kubelet-anonymous-auth"].status is Status.ERROR
     assert by_key[ANONYMOUS].status is Status.ERROR
+    assert judged(found, host("cp-1", ("kubelet", [])))["cluster-nodes-known"].status is Status.ERROR
     assert not [f for f in by_key.values() if f.status is Status.PASS]
 
 

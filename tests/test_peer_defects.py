@@ -56,7 +56,8 @@ def over_the_api(key: str, defect: dict[str, Any]) -> None:
 def static_pod(command: list[str], args: list[str] | None = None, program: str = "kube-apiserver") -> dict[str, Any]:
     """Return a mirror pod as the API shows it."""
     container = {"name": program, "command": command} | ({"args": args} if args else {})
-    metadata = {"name": f"{program}-cp-1", "namespace": "kube-system", "ownerReferences": [{"kind": "Node", "name": "cp-1"}]}
+    metadata = {"name": f"{program}-cp-1", "namespace": "kube-system", "annotations": {"kubernetes.io/config.mirror": "4d1f"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "cp-1"}]}  # fmt: skip
     return {"metadata": metadata, "spec": {"nodeName": "cp-1", "containers": [container]}, "status": {"hostIP": "10.0.0.1"}}
 
 

@@ -91,7 +91,8 @@ def _system(answers: Answers) -> Any:
     # sudo quotes what it does not allow, in whatever language, where a rule of ours is there but for another script.
     detail = OTHER_SCRIPT if f"/bin/sh -c {PINNED}" in detail else detail[:300]
     return {"uid": whole(lines[0]), "user": lines[1], "hostname": lines[2], "kernel": lines[3], "become": lines[4],
-            "become_detail": detail if lines[4] == "denied" else "", "os": pretty[1] if pretty else "unknown"}  # fmt: skip
+            "become_detail": detail if lines[4] == "denied" else "", "os": pretty[1] if pretty else "unknown",
+            "ids": [redact.identity(line) for line in lines[5:7] if line]}  # fmt: skip
 
 
 def _processes(answers: Answers) -> Any:

@@ -1,8 +1,10 @@
 """What the Kubernetes API shows of the programs of a cluster: its static pods, the API server's own flags, kubelets.
 
-A kubelet shows each static pod that it runs from a manifest as a *mirror pod*, which it alone can make: it says what the manifest
-said when the kubelet read it last. ``/flagz`` (Kubernetes 1.36 on) says what the API server that answered runs with, and a
-kubelet's ``/configz`` what that kubelet does.
+A kubelet shows each static pod that it runs from a manifest as a *mirror pod*, which says what the manifest said when the kubelet
+read it last. Whoever may create pods in kube-system can make one that a node owns. But a pod that also bears the mark of a mirror
+pod is deleted by its kubelet within seconds, unless a static pod stands behind it: so mark and owner are both asked for.
+
+``/flagz`` (Kubernetes 1.36 on) says what the API server that answered runs with, a kubelet's ``/configz`` what that kubelet does.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", 
 _PROGRAMS = (*CONTROL_PLANE, "kube-proxy")
 #: Annotations of nodes in which k3s and RKE2 keep what they were started with; they take the tokens out themselves.
 _NODE_ARGS = ("k3s.io/node-args", "rke2.io/node-args")
+#: The mark that kubelets put on mirror pods; the rest of a pod's annotations is not kept.
+_MIRROR = "kubernetes.io/config.mirror"
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
@@ -61,9 +65,9 @@ def component(pod: dict[str, Any]) -> dict[str, Any] | None:
     not known.
     """
     metadata, spec = pod.get("metadata", {}), pod.get("spec", {})
-    owner = next((o for o in metadata.get("ownerReferences", ()) if o.get("kind") == "Node"), None)
-    if owner is None:
-        return None  # anybody who may create pods there can name one like a component; only a kubelet makes mirror pods
+    owner = next((o for o in metadata.get("ownerReferences", ()) if o.get("kind") == "Node" and o.get("apiVersion") == "v1"), None)
+    if owner is None or not (metadata.get("annotations") or {}).get(_MIRROR) or owner.get("name") != spec.get("nodeName"):
+        return None  # anybody who may create pods there can name one like a component
     for container in spec.get("containers", ()):
         found = _program(container)
         if found is None:
@@ -138,6 +142,6 @@ def _node_args(text: str) -> list[str]:
 
     try:
         words = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
-    return redact_args([str(w) for w in words]) if isinstance(words, list) else []
+    return redact_args(words) if isinstance(words, list) and all(isinstance(w, str) for w in words) else []

@@ -76,7 +76,8 @@ ENGINE_PACKAGES = (
 class System:
     """Who we are on the host and what it is: always asked.
 
-    Value: ``{"hostname", "os", "kernel", "user", "uid": int, "become": "root"|"sudo"|"none"|"denied", "become_detail"}``.
+    Value: ``{"hostname", "os", "kernel", "user", "uid": int, "become": "root"|"sudo"|"none"|"denied", "become_detail",
+    "ids": [text] (digests of the numbers of its present boot and of the machine, as far as they are known)}``.
     """
 
     @property

@@ -191,6 +191,7 @@ KINDS: dict[str, Kind] = {
         (
             "metadata.name",
             "metadata.namespace",
+            "metadata.annotations",
             *_OWNER,
             "spec.nodeName",
             "spec.containers[].name",

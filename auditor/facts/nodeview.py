@@ -16,6 +16,7 @@ from auditor.facts.components import CONTROL_PLANE, ApiServerFlags, KubeletConfi
 from auditor.facts.host import NODE_FILES, Config, Files, Processes
 from auditor.facts.kubernetes import Objects, Server
 from auditor.facts.node import KubernetesVersion
+from auditor.facts.redact import REDACTED
 from auditor.model import Fact, Facts, Problem, Reason, problem_of
 
 #: The facts of a cluster that views of its nodes are made of.
@@ -23,8 +24,17 @@ NEEDED: frozenset[Fact] = frozenset({Objects("nodes"), Objects("components"), Ap
 #: Managed services, by what their nodes' provider or the server's version says.
 _MANAGED = (("-eks-", "aws://", "EKS"), ("-gke.", "gce://", "GKE"), ("", "azure://", "AKS"))
 _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+_SERVER_LABELS = (*_CONTROL_PLANE_LABELS, "node-role.kubernetes.io/controlplane", "node-role.kubernetes.io/etcd")
 _NO_FILES = "files of a node can't be seen over the API: they take SSH to the node's host"
 _CONFIGZ = "configz"
+#: What stands in /flagz for a value that is not shown to anybody.
+_CLASSIFIED = "CLASSIFIED"
+#: What every kubelet tells of itself, whatever its settings are: an answer without these isn't its whole configuration.
+_ALWAYS_CONFIGURED = ("authentication.anonymous.enabled", "authentication.webhook.enabled", "authorization.mode", "eventRecordQPS",
+                      "makeIPTablesUtilChains", "podPidsLimit", "streamingConnectionIdleTimeout")  # fmt: skip
+#: What every API server tells of itself, set or not.
+_ALWAYS_FLAGS = ("anonymous-auth", "authorization-mode", "client-ca-file", "disable-admission-plugins", "enable-admission-plugins",
+                 "profiling", "tls-cert-file", "token-auth-file")  # fmt: skip
 _ANSWERED = "/flagz of the API server that answered"
 
 
@@ -37,6 +47,7 @@ class NodeView:
     kubelet: Mapping[str, Any] = field(default_factory=dict)
     addresses: frozenset[str] = frozenset()
     versions: Mapping[str, str] = field(default_factory=dict)  # program -> its version of Kubernetes, as far as it is known
+    made: dict[Any, Any] = field(default_factory=dict, compare=False)  # the checks' own, see `auditor.engine.Remembered`
 
     def get(self, fact: Fact) -> Any | Problem:
         """Return the answer to ``fact``, or why the API has none."""
@@ -85,6 +96,23 @@ def views(cluster: Facts, seen_elsewhere: Mapping[str, frozenset[str]]) -> list[
     found = _told(found, flags_in_force(cluster))
     nameless = _nameless(cluster, found, frozenset().union(*seen_elsewhere.values()), components, nodes)
     return [*found, NodeView("", nameless, versions={"kube-apiserver": _version(cluster)})] if nameless else found
+
+
+def without_workloads(cluster: Facts, node: str, processes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a host's programs, those of a control plane that is somebody's workload (a virtual cluster's, say) marked as such.
+
+    That is what runs in a container of a node that isn't labelled as a server, without a static pod of kube-system behind it.
+    """
+    nodes, components = cluster.get(Objects("nodes")), cluster.get(Objects("components"))
+    if isinstance(nodes, Problem) or isinstance(components, Problem):
+        return processes
+    labels = next((n["metadata"].get("labels", {}) for n in nodes if n.get("metadata", {}).get("name") == node), None)
+    if labels is None or any(label in labels for label in _SERVER_LABELS):
+        return processes
+    own = {p["program"] for p in components if p["node"] == node}
+    why = f"what runs in a container of {node}, which is a worker, is a workload and not this cluster's"
+    theirs = [p["contained"] and p["name"] in CONTROL_PLANE and p["name"] not in own for p in processes]
+    return [{**p, "elsewhere": why, "workload": True} if t else p for p, t in zip(processes, theirs, strict=True)]
 
 
 def _told(found: list[NodeView], flags: list[str] | Problem) -> list[NodeView]:
@@ -171,7 +199,19 @@ def _kubelet(cluster: Facts, name: str) -> Mapping[str, Any] | Problem:
     entry = next((c for c in configs if c["node"] == name), None)
     if entry is None:
         return Problem(Reason.ABSENT, "there is no answer of it")
-    return problem_of(entry) if "problem" in entry else entry["data"]
+    if "problem" in entry:
+        return problem_of(entry)
+    left_out = [path for path in _ALWAYS_CONFIGURED if _under(entry["data"], path) is None]
+    if left_out:
+        return Problem(Reason.TRUNCATED, f"its answer leaves out {left_out[0]}, which every kubelet tells")
+    config: Mapping[str, Any] = entry["data"]
+    return config
+
+
+def _under(data: Any, path: str) -> Any:
+    for part in path.split("."):
+        data = data.get(part) if isinstance(data, Mapping) else None
+    return data
 
 
 def _nameless(
@@ -197,6 +237,8 @@ def _nameless(
             why = f"the static pods can't be seen: {components.detail}"
         else:
             why = f"no node's static pods show {program}, so it's embedded, external or a service: name its host in the inventory"
+            if isinstance(told, Problem) and told.reason is not Reason.ABSENT:
+                why += f"; {told.detail}"
         if isinstance(nodes, Problem) and program in ("kubelet", "kube-proxy"):
             why = f"the nodes can't be listed: {nodes.detail}"
         processes.append(_entry(program, unseen=why))
@@ -227,9 +269,12 @@ def flags_in_force(cluster: Facts, *, empty: bool = False) -> list[str] | Proble
     answer = cluster.get(ApiServerFlags())
     if isinstance(answer, Problem):
         return answer
+    left_out = [name for name in _ALWAYS_FLAGS if name not in answer["flags"]]
+    if left_out:
+        return Problem(Reason.TRUNCATED, f"/flagz leaves out --{left_out[0]}, which every API server tells")
     args = []
     for name, value in sorted(answer["flags"].items()):
-        bare = re.sub(r"^\[(.*)\]$", r"\1", value, flags=re.DOTALL)
+        bare = REDACTED if value == _CLASSIFIED else re.sub(r"^\[(.*)\]$", r"\1", value, flags=re.DOTALL)
         if bare or empty:
             args.append(f"--{name}={bare}")
     return args

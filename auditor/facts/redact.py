@@ -7,6 +7,7 @@ failing closed, while a secret in a report can't be called back. Booleans always
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -31,15 +32,24 @@ _ABOUT = frozenset({
 #: In every spelling that Go's programs take, in lower case; none of them is a secret.
 _BOOLEANS = frozenset({"true", "false", "t", "f", "1", "0"})
 
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://([^\s/?#@]*(?:@[^\s/?#@]*)*)@")
+# Every pattern here begins where a run of its characters begins and gives nothing back ("++"), so that its time grows with the
+# length of a text and not with the square of it: a host chooses the texts.
+_USERINFO = re.compile(r"(?i)(?<![a-z0-9+.-])([a-z0-9+.-]++)://([^\s/?#@]*+(?:@[^\s/?#@]*+)*)@")
 _SHAPES = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-    re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?"),  # a JWT
     re.compile(r"\b[a-z0-9]{6}\.(?=[a-z]*[0-9])[a-z0-9]{16}\b"),  # a bootstrap token of Kubernetes
     re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abpr]-|AKIA|ASIA)[A-Za-z0-9_-]{12,}"),
     re.compile(r"(?i)(?<=bearer )\S{6,}|(?<=basic )[A-Za-z0-9+/]{8,}={0,2}"),
 )
-_PAIR = re.compile(r"""([A-Za-z_][\w.-]*)(=|:\s?)("[^"]*"|'[^']*'|[^\s,;&"']+)""")
+_DOTTED = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]*+)++")
+_JWT = re.compile(r"\beyJ(?=[A-Za-z0-9_-]{5})")
+_NAME = re.compile(r"(?<![\w.-])([\w.-]++)(=|:\s?)")
+_VALUE = re.compile(r""""[^"]*+"|'[^']*+'|[^\s,;&"']++""")
+
+
+def identity(number: str) -> str:
+    """Return what stands for a machine's own number, such as its machine-id, which isn't to be shown to everybody."""
+    return hashlib.sha256(number.strip().lower().encode()).hexdigest()[:16]
 
 
 def is_secret_name(name: str) -> bool:
@@ -65,20 +75,47 @@ def redact_url(text: str) -> str:
     return _USERINFO.sub(replace, text) if "@" in text else text
 
 
+def _without_tokens(match: re.Match[str]) -> str:
+    """Return words with dots between them without JSON web tokens: two or three words of which the first begins with ``eyJ``."""
+    words = match[0].split(".")
+    kept: list[str] = []
+    at = 0
+    while at < len(words):
+        token = _JWT.search(words[at])
+        if token and at + 1 < len(words) and len(words[at + 1]) >= 5:
+            kept.append(words[at][: token.start()] + REDACTED)
+            at += 3
+        else:
+            kept.append(words[at])
+            at += 1
+    return ".".join(kept)
+
+
 def redact_text(text: str) -> str:
     """Return free text without URL credentials, ``name=value`` pairs of secret names, and what has a secret's shape."""
     text = redact_url(text)
+    if "eyJ" in text:
+        text = _DOTTED.sub(_without_tokens, text)
     for shape in _SHAPES:
         text = shape.sub(REDACTED, text)
 
-    def replace(match: re.Match[str]) -> str:
-        name, sign, value = match[1], match[2], match[3]
-        if sign != "=" and value.startswith("//"):
-            return match[0]  # a URL's scheme
-        secret = is_secret_name(name) and value.lower() not in _BOOLEANS
-        return f"{name}{sign}{REDACTED}" if secret else match[0]
+    return _without_pairs(text)
 
-    return _PAIR.sub(replace, text)
+
+def _without_pairs(text: str) -> str:
+    """Return a text without the values of secret names; a value that isn't secret may hold another pair (``url=x?token=y``)."""
+    kept: list[str] = []
+    done = at = 0
+    while match := _NAME.search(text, at):
+        at = match.end()
+        if not is_secret_name(match[1].lstrip("0123456789.-")):
+            continue
+        value = _VALUE.match(text, at)
+        if value is None or value[0].lower() in _BOOLEANS or (match[2] != "=" and value[0].startswith("//")):  # a URL's scheme
+            continue
+        kept += [text[done:at], REDACTED]
+        done = at = value.end()
+    return "".join(kept) + text[done:]
 
 
 def redact_args(args: list[str]) -> list[str]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ from auditor.facts.components import CONTROL_PLANE
 from auditor.facts.host import Config, Files, Processes, System
 from auditor.facts.kubernetes import Objects
 from auditor.facts.nodeview import NodeView, flags_in_force
+from auditor.facts.platforms import built_in
+from auditor.facts.redact import identity
 from auditor.model import Evidence, Facts, Problem
 
 KUBELET_FILES = Config(process="kubelet", flag="--config", dropins="--config-dir")
@@ -27,7 +29,9 @@ class Sides:
     "own": [its names and addresses], "programs": [program], "kubelet": {"files": {...} or null, "configz": {...} or null}}``; a
     program is ``{"program", "process": [arguments] or null, "manifest": [arguments] or null, "answers": [arguments] or null (what
     the API server says of itself), "started": UNIX time, "written": UNIX time of its manifest or 0}``. A host is ``{"target",
-    "node": name or null (it's no node of this cluster), "error": text or null}``.
+    "node": name or null (it's no node of this cluster), "error": text or null, "kubelet": bool (one runs there), "serves":
+    [program of a control plane], "etcd_of": text (why it's the etcd of this cluster, else empty), "unlisted": text (why the nodes
+    are not known, else empty)}``.
     """
 
     @property
@@ -50,37 +54,57 @@ class Node(Protocol):
 def match(cluster: Facts, hosts: Sequence[Evidence]) -> list[str | None]:
     """Return which node of the cluster each host is, None for one that is none.
 
-    A kubelet calls its node by ``--hostname-override``, else by the host's name; failing both the addresses tell.
+    A kubelet tells the API its machine's own numbers, so a host is never a node whose numbers are all others. Then names tell: a
+    kubelet calls its node by ``--hostname-override``, else by the host's name; failing both the addresses and the target's name.
     """
     nodes = cluster.get(Objects("nodes"))
-    known: dict[str, frozenset[str]] = {}
-    for node in nodes if isinstance(nodes, list) else ():
-        addresses = node.get("status", {}).get("addresses", ())
-        known[str(node.get("metadata", {}).get("name", ""))] = frozenset(str(a.get("address", "")) for a in addresses)
-    taken: set[str] = set()
-    found: list[str | None] = []
-    for host in hosts:
-        called = _called(host)
-        name = next((n for n in called if n in known and n not in taken), None)
-        if name is None:
-            name = next((n for n, own in known.items() if n not in taken and host.target.address in own), None)
-        if name is not None:
-            taken.add(name)
-        found.append(name)
-    return found
+    known = {str(n.get("metadata", {}).get("name", "")): n for n in nodes} if isinstance(nodes, list) else {}
+    ids = {name: _ids(node) for name, node in known.items()}
+    addresses = {name: {str(a.get("address", "")) for a in n.get("status", {}).get("addresses", ())} for name, n in known.items()}
+    found: dict[int, str] = {}
+    for told in (_machine, _override, _hostname, _address, lambda host, *_: [host.target.name]):
+        for index, host in enumerate(hosts):
+            names = told(host, ids, addresses) if index not in found else ()
+            own = _host_ids(host)
+            fits = (n for n in names if n in known and n not in found.values() and not (own and ids[n] and not own & ids[n]))
+            name = next(fits, None)
+            if name is not None:
+                found[index] = name
+    return [found.get(index) for index in range(len(hosts))]
 
 
-def _called(host: Evidence) -> list[str]:
-    names = []
-    processes, system = host.get(Processes()), host.get(System())
-    for process in [] if isinstance(processes, Problem) else processes:
-        if process["name"] == "kubelet" and not process["contained"]:
-            override = flags.text(process["args"], "--hostname-override", flags.KUBERNETES)
-            names += [override] if isinstance(override, str) and override else []
-    if not isinstance(system, Problem):
-        hostname = str(system["hostname"]).lower()
-        names += [hostname, hostname.partition(".")[0]]
-    return [*names, host.target.name]
+def _ids(node: Mapping[str, Any]) -> frozenset[str]:
+    info = node.get("status", {}).get("nodeInfo", {})
+    return frozenset(identity(str(info[key])) for key in ("bootID", "machineID") if info.get(key))
+
+
+def _host_ids(host: Evidence) -> frozenset[str]:
+    system = host.get(System())
+    return frozenset() if isinstance(system, Problem) else frozenset(system.get("ids", ()))
+
+
+def _machine(host: Evidence, ids: Mapping[str, frozenset[str]], _: Any) -> list[str]:
+    """Return the only node with both numbers of this host: nodes that are containers of one machine share those of its boot."""
+    own = _host_ids(host)
+    names = [name for name, theirs in ids.items() if len(own) > 1 and own <= theirs]
+    return names if len(names) == 1 else []
+
+
+def _override(host: Evidence, *_: Any) -> list[str]:
+    processes = host.get(Processes())
+    own = [p for p in ([] if isinstance(processes, Problem) else processes) if p["name"] == "kubelet" and not p["contained"]]
+    names = (flags.text(p["args"], "--hostname-override", flags.KUBERNETES) for p in own)
+    return [name for name in names if isinstance(name, str) and name]
+
+
+def _hostname(host: Evidence, *_: Any) -> list[str]:
+    system = host.get(System())
+    name = "" if isinstance(system, Problem) else str(system["hostname"]).lower()
+    return [name, name.partition(".")[0]]
+
+
+def _address(host: Evidence, _: Any, addresses: Mapping[str, set[str]]) -> list[str]:
+    return [name for name, own in addresses.items() if host.target.address in own]
 
 
 def compare(nodes: Sequence[Node], cluster: Facts, hosts: Sequence[Evidence]) -> dict[str, Any]:
@@ -88,16 +112,41 @@ def compare(nodes: Sequence[Node], cluster: Facts, hosts: Sequence[Evidence]) ->
     answers = flags_in_force(cluster, empty=True)
     servers = sum(_args(_api(n), "kube-apiserver") is not None or _args(_host(n), "kube-apiserver") is not None for n in nodes)
     alone = answers if servers == 1 and isinstance(answers, list) else None
-    listed = isinstance(cluster.get(Objects("nodes")), list)
+    listed = cluster.get(Objects("nodes"))
     by_target = {n.host.target.name: n for n in nodes if n.host is not None}
+    used = {url for n in nodes for side in (_api(n), _host(n)) for url in _urls(side, "kube-apiserver", "--etcd-servers")}
     return {
         "nodes": [_node(n, alone) for n in nodes if n.name],
         "hosts": [
             {"target": h.target.name, "error": str(h.error) if h.error else None,
-             "node": n.name if (n := by_target.get(h.target.name)) and n.api is not None else None}
+             "node": n.name if (n := by_target.get(h.target.name)) and n.api is not None else None,
+             "kubelet": runs_kubelet(h), "serves": [p for p in CONTROL_PLANE if any(q["name"] == p for q in processes_of(h))],
+             "etcd_of": ", ".join(sorted(used & _urls(processes_of(h), "etcd", "--advertise-client-urls"))),
+             "unlisted": str(listed) if isinstance(listed, Problem) else ""}
             for h in hosts
-        ] if listed else [],
+        ],
     }  # fmt: skip
+
+
+def processes_of(host: Evidence) -> Sequence[Mapping[str, Any]]:
+    """Return a host's programs, none where they are not known."""
+    found = host.get(Processes())
+    return () if isinstance(found, Problem) else [p for p in found if "elsewhere" not in p]
+
+
+def runs_kubelet(host: Evidence) -> bool:
+    """Return whether a kubelet runs on a host, by itself or inside another program."""
+    running = processes_of(host)
+    if any("--disable-agent" in p["args"] for p in running if p["name"] == "k3s"):
+        return False  # a server that is no node
+    return any(p["name"] == "kubelet" or "kubelet" in built_in(p) for p in running)
+
+
+def _urls(processes: Iterable[Mapping[str, Any]], program: str, flag: str) -> set[str]:
+    """Return the addresses that a flag of a program names, but for those that mean the host itself."""
+    said = (flags.listing(p["args"], flag, flags.KUBERNETES) for p in processes if p["name"] == program and "unseen" not in p)
+    urls = {str(url).rstrip("/") for urls in said if isinstance(urls, list) for url in urls}
+    return {u for u in urls if not u.partition("//")[2].startswith(("127.", "localhost", "[::1]", "0.0.0.0"))}  # noqa: S104
 
 
 def _api(node: Node) -> Sequence[Mapping[str, Any]]:

@@ -66,12 +66,13 @@ class _Unanswered(Exception):  # noqa: N818 - not an error by itself: it says wh
         self.retry_after = retry_after
 
 
-def collect_cluster(spec: ClusterSpec, wanted: frozenset[str]) -> dict[str, Any]:
+def collect_cluster(spec: ClusterSpec, wanted: frozenset[str], *, probe: bool = False) -> dict[str, Any]:
     """Return the answers to ``wanted`` fact keys and to ``server``: JSON values, or a `Problem` for what could not be read.
 
+    With ``probe`` only to learn what may be read: the name of one object at most of each kind, and one kubelet.
     Raises `TargetError` when nothing can be read at all: a useless kubeconfig, an unreachable server, refused credentials.
     """
-    reader = _Reader(spec)
+    reader = _Prober(spec) if probe else _Reader(spec)
     try:
         answers: dict[str, Any] = {Server().key: reader.server()}
         for key in sorted(wanted - {Server().key, KubeletConfigs().key}):
@@ -164,6 +165,8 @@ class _Reader:
         flags = answer.get("flags")
         if answer.get("kind") != "Flagz" or not isinstance(flags, dict) or not flags:
             return Problem(Reason.UNPARSABLE, "GET /flagz: the answer holds no flags")
+        if not all(isinstance(value, str) for value in flags.values()):
+            return Problem(Reason.UNPARSABLE, "GET /flagz: the answer holds flags whose values are no text")
         pairs = [redact_args([f"--{name}={value}"])[0].partition("=") for name, value in flags.items()]
         return {"flags": {name.removeprefix("--"): value for name, _, value in pairs}}
 
@@ -319,6 +322,17 @@ class _Reader:
                 response.close()
                 raise _Unanswered(0, Reason.TIMEOUT, f"GET {shown}: the answer was not complete within {self._timeout} s")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Prober(_Reader):
+    """Reads no more of a kind than shows that it may be listed."""
+
+    def _list(self, name: str, kind: Kind) -> list[Any]:
+        page = _decode(decoder(("kind", "items[].metadata.name")), self._get(f"{kind.path}?limit=1", METADATA), kind.path)
+        if not str(page.get("kind", "")).endswith("List"):
+            raise _Unanswered(200, Reason.UNPARSABLE, f"GET {kind.path}: the answer to a request for {name} is not a list")
+        self._listed = True
+        return list(page.get("items", ()))[:1]
 
 
 def _decode(decode: Any, body: bytes, path: str) -> dict[str, Any]:

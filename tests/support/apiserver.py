@@ -119,6 +119,7 @@ class ApiServer(Behaviour):
         (node,) = (json.loads(i) for i in self.lists[NODES].items)
         before = node["metadata"]["name"]
         node["metadata"]["name"] = name
+        node["status"]["nodeInfo"]["bootID"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()  # a test host's too
         self.lists[NODES].items = [json.dumps(node).encode()]
         pods = [json.loads(i) for i in self.lists[PODS].items]
         for pod in pods:
