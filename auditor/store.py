@@ -1,6 +1,6 @@
 """The history of audits: what was found when, in a database.
 
-An SQLite file of the user's own by default, any database that SQLAlchemy speaks by its URL. A finding is one row: columns to
+An SQLite file of the user's own by default, PostgreSQL by its URL. A finding is one row: columns to
 filter by, and the whole document. What is loaded equals what was saved, to the last digit.
 """
 
@@ -11,22 +11,21 @@ import hashlib
 import json
 import os
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from auditor.databases import begun, engine_of
+from auditor.migrations import upgrade
 from auditor.model import AuditRun, Counts, TargetStatus
 from auditor.results import counts_document, run_of, to_document
 from auditor.score import mean
-from auditor.tables import SCHEMA_VERSION, kind_of, tables, upgrade
+from auditor.tables import SCHEMA_VERSION, kind_of, tables
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
-
-LOCK_SECONDS = 30
 
 
 class StoreError(Exception):
@@ -72,10 +71,12 @@ class Store:
             parsed = sa.make_url(url or default_url())
         except sa.exc.ArgumentError:
             raise StoreError(f"{url!r} is no database URL such as sqlite:////path/to/history.sqlite") from None
-        self.name = parsed.database or str(parsed) if parsed.get_backend_name() == "sqlite" else parsed.render_as_string()
+        # Its name in messages: where a password is part of the URL it is not shown, nor what else an URL may say.
+        shown = parsed.set(query={}) if parsed.get_backend_name() != "sqlite" else parsed
+        self.name = parsed.database or str(parsed) if shown is parsed else shown.render_as_string()
         self.tables = tables()
         with self.plainly():
-            self._engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else sa.create_engine(parsed)
+            self._engine = engine_of(parsed)
         try:
             with self.plainly():
                 self._prepare()
@@ -95,18 +96,22 @@ class Store:
 
     def save(self, run: AuditRun) -> None:
         """Write a run, whole or not at all; raises `StoreError`."""
-        import sqlalchemy as sa
-
         rows = _rows(run)
-        with self.plainly(), self._engine.begin() as connection:
-            texts = self.tables.texts
-            for row in rows.pop("texts"):
-                if connection.execute(sa.select(texts.c.sha256).where(texts.c.sha256 == row["sha256"])).first() is None:
-                    with contextlib.suppress(sa.exc.IntegrityError), connection.begin_nested():  # somebody else just wrote it
-                        connection.execute(texts.insert(), row)
+        with self.plainly(), self.writing() as connection:
+            self.keep_texts(connection, rows.pop("texts"))
             for table, listed in rows.items():
                 if listed:
                     connection.execute(getattr(self.tables, table).insert(), listed)
+
+    def keep_texts(self, connection: sa.Connection, rows: Iterable[Mapping[str, str]]) -> None:
+        """Write the words of benchmarks that are not there yet."""
+        import sqlalchemy as sa
+
+        texts = self.tables.texts
+        for row in rows:
+            if connection.execute(sa.select(texts.c.sha256).where(texts.c.sha256 == row["sha256"])).first() is None:
+                with contextlib.suppress(sa.exc.IntegrityError), connection.begin_nested():  # somebody else just wrote it
+                    connection.execute(texts.insert(), row)
 
     def load(self, run: str = "latest") -> AuditRun:
         """Return a run by (the beginning of) its id, ``latest``, ``latest~2`` (two before) or ``baseline``; raises `StoreError`."""
@@ -170,6 +175,13 @@ class Store:
         """Return a connection for queries alone; use it inside `plainly`."""
         return self._engine.execution_options(reads=True).connect()
 
+    @contextlib.contextmanager
+    def writing(self, *, alone: bool = False) -> Iterator[sa.Connection]:
+        """Give a transaction that writes, ``alone`` or beside other writers; use it inside `plainly`."""
+        with self._engine.begin() as connection:
+            begun(connection, alone=alone)
+            yield connection
+
     def newest(self) -> tuple[sa.ColumnElement[Any], ...]:
         """Return the order of runs: the newest first, the same one every time."""
         runs = self.tables.runs.c
@@ -178,7 +190,7 @@ class Store:
     def mark(self, run: str) -> str:
         """Make a run the baseline, in place of the one that was; return its id. Raises `StoreError`."""
         marks = self.tables.marks
-        with self.plainly(), self._engine.begin() as connection:
+        with self.plainly(), self.writing(alone=True) as connection:
             found = self.find(connection, run)
             connection.execute(marks.delete().where(marks.c.name == BASELINE))
             connection.execute(marks.insert(), {"name": BASELINE, "run": found})
@@ -187,7 +199,7 @@ class Store:
     def unmark(self) -> None:
         """Have no baseline any more."""
         marks = self.tables.marks
-        with self.plainly(), self._engine.begin() as connection:
+        with self.plainly(), self.writing(alone=True) as connection:
             connection.execute(marks.delete().where(marks.c.name == BASELINE))
 
     def prune(self, *, keep: int | None = None, before: str | None = None, dry: bool = False) -> list[str]:
@@ -198,7 +210,7 @@ class Store:
         import sqlalchemy as sa
 
         t = self.tables
-        with self.plainly(), self.reading() if dry else self._engine.begin() as connection:
+        with self.plainly(), self.reading() if dry else self.writing(alone=True) as connection:
             rows = connection.execute(sa.select(t.runs.c.id, t.runs.c.started).order_by(*self.newest())).all()
             marked = set(connection.execute(sa.select(t.marks.c.run)).scalars())
             old = rows[keep:] if keep is not None else [r for r in rows if before is not None and r.started < before]
@@ -243,20 +255,16 @@ class Store:
 
     def _prepare(self) -> None:
         """See that the tables are there, are ours and are today's."""
-        import sqlalchemy as sa
-
         with self.reading() as connection:
             if self._version(connection) == SCHEMA_VERSION:
                 return
-        with self._engine.begin() as connection:  # alone now: of two first runs at once, the second finds the tables of the first
-            meta = self.tables.meta
-            if self._version(connection) is None:
+        with self.writing(alone=True) as connection:  # of two first runs at once, the second finds the tables of the first
+            version = self._version(connection)
+            if version is None:
+                meta = self.tables.meta
                 meta.metadata.create_all(connection)
                 connection.execute(meta.insert(), {"name": "schema_version", "value": str(SCHEMA_VERSION)})
-                return
-            connection.execute(sa.select(meta).with_for_update()).all()  # where writers don't exclude each other by themselves
-            version = self._version(connection)
-            if version is not None and version < SCHEMA_VERSION:
+            elif version < SCHEMA_VERSION:
                 upgrade(connection, version)
 
     def _version(self, connection: sa.Connection) -> int | None:
@@ -299,33 +307,6 @@ class Store:
 def _line(error: BaseException | None) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _sqlite(url: sa.URL) -> sa.Engine:
-    """Open an SQLite file that only its owner can read, in a mode in which readers and a writer don't wait for each other."""
-    import sqlalchemy as sa
-
-    in_memory = not url.database or url.database == ":memory:"
-    if not in_memory:
-        path = Path(url.database or "")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS, "isolation_level": None})
-
-    def connected(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA foreign_keys = ON")
-        if not in_memory and connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            with contextlib.suppress(sqlite3.OperationalError):  # busy: whoever is first sets it for all
-                connection.execute("PRAGMA journal_mode = WAL")
-
-    def begun(connection: sa.Connection) -> None:
-        # A transaction that reads first and writes later can't wait for another writer, so it starts as a writer's.
-        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE")
-
-    sa.event.listen(engine, "connect", connected)
-    sa.event.listen(engine, "begin", begun)
-    return engine
 
 
 def _json(value: Any) -> str:

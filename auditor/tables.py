@@ -1,13 +1,8 @@
-"""The tables of the run history, and how those of an earlier version become today's.
-
-An upgrade only adds: columns, tables, indices. It is one transaction, so that it is done or not, and a history that is newer than
-the program is refused, never guessed at.
-"""
+"""The tables of the run history as this version of the program has them; `auditor.migrations` makes them of earlier ones."""
 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,8 +13,8 @@ from auditor.results import counts_document
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-#: 2: runs have a kind, runs can be marked (baseline), findings are indexed by what they are about.
-SCHEMA_VERSION = 2
+#: The newest of `auditor.migrations`: a history that is newer than that is refused, never guessed at.
+SCHEMA_VERSION = 3
 
 
 def kind_of(selection: Mapping[str, Any]) -> str:
@@ -59,12 +54,17 @@ def tables() -> Tables:
         runs=sa.Table(
             "runs", metadata, sa.Column("id", text, primary_key=True), sa.Column("started", text, nullable=False, index=True),
             sa.Column("finished", text, nullable=False), sa.Column("document", text, nullable=False), sa.Column("kind", text),
+            # "running", "interrupted" or, like those of earlier versions which have none, "finished"; and what a run that is
+            # not finished needs so that it can go on.
+            sa.Column("status", text), sa.Column("plan", text),
         ),
         # A benchmark's words are the same in every run, so they are kept once.
         texts=sa.Table("texts", metadata, sa.Column("sha256", text, primary_key=True), sa.Column("document", text, nullable=False)),
         benchmarks=of_run("benchmarks", sa.Column("name", text), sa.Column("version", text), sa.Column("sha256", text),
                           sa.Column("text", text, sa.ForeignKey("texts.sha256"), nullable=False)),
-        targets=of_run("targets", sa.Column("name", text, index=True), sa.Column("kind", text), sa.Column("status", text)),
+        # ``done`` is 0 while a target is still waited for; ``chosen`` are the benchmarks that judged it, and why.
+        targets=of_run("targets", sa.Column("name", text, index=True), sa.Column("kind", text), sa.Column("status", text),
+                       sa.Column("done", number), sa.Column("chosen", text)),
         findings=of_run("findings", *(sa.Column(n, text) for n in ("target", "benchmark", "version", "id", "control")),
                         sa.Column("level", number), sa.Column("severity", text), sa.Column("status", text)),
         scores=of_run("scores", *(sa.Column(n, text) for n in ("target", "benchmark", "version")), sa.Column("score", sa.Double),
@@ -75,23 +75,3 @@ def tables() -> Tables:
     f = made.findings.c  # everything that the age of a failure is made of, so that the rows themselves needn't be read
     sa.Index("findings_of_control", f.target, f.control, f.benchmark, f.status, f.run)
     return made
-
-
-def upgrade(connection: sa.Connection, version: int) -> None:
-    """Bring the tables of an earlier version up to this one's, inside the caller's transaction."""
-    import sqlalchemy as sa
-
-    t = tables()
-    if version < 2:
-        if "kind" not in {c["name"] for c in sa.inspect(connection).get_columns("runs")}:
-            connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN kind TEXT")
-        for row in connection.execute(sa.select(t.runs.c.id, t.runs.c.document)).all():
-            try:
-                kind = kind_of(json.loads(row.document).get("selection", {}))
-            except (ValueError, AttributeError):  # a row that was tampered with stays as it is; reading it says so
-                continue
-            connection.execute(t.runs.update().where(t.runs.c.id == row.id).values(kind=kind))
-        t.marks.create(connection, checkfirst=True)
-        for index in t.findings.indexes:
-            index.create(connection, checkfirst=True)
-    connection.execute(t.meta.update().where(t.meta.c.name == "schema_version").values(value=str(SCHEMA_VERSION)))

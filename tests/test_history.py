@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -18,15 +17,15 @@ from auditor.model import AuditRun, Finding, Observation, Severity, Status, Targ
 from auditor.past import Age, Past
 from auditor.store import Store, StoreError
 from auditor.trends import failures, past_of, trend
-from tests.support import sample_run
+from tests.support import sample_run, stores
 
 ROOT = Path(__file__).parent.parent
 FAIL, PASS, ERROR = Status.FAIL, Status.PASS, Status.ERROR
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/history.sqlite"
+@pytest.fixture(params=stores.KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return stores.new(request.param, tmp_path)
 
 
 def run(n: int, *statuses: Status, targets: tuple[str, ...] = ("web-1",), version: str = "1.6.0", **selection) -> AuditRun:
@@ -112,7 +111,7 @@ def test_names_of_runs(url: str) -> None:
         assert not any(r.baseline for r in store.history())
 
 
-def test_pruning_spares_the_baseline_and_leaves_nothing_behind(url: str, tmp_path: Path) -> None:
+def test_pruning_spares_the_baseline_and_leaves_nothing_behind(url: str) -> None:
     runs = [dataclasses.replace(run(n, FAIL), benchmarks=sample_run.BENCHMARKS[:1]) for n in range(1, 7)]
     with saved(url, *runs) as store:
         store.mark("run-01")
@@ -124,61 +123,8 @@ def test_pruning_spares_the_baseline_and_leaves_nothing_behind(url: str, tmp_pat
         assert store.load("baseline") == runs[0]
         store.unmark()
         assert store.prune(before="2027-01-01") == ["run-06", "run-01"]
-    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
-        for table in ("runs", "findings", "scores", "targets", "benchmarks", "texts"):
-            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
-    connection.close()
-
-
-def earlier(path: Path) -> None:
-    """Make a history what version 1 wrote."""
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE marks")
-        connection.execute("DROP INDEX findings_of_control")
-        connection.execute("ALTER TABLE runs DROP COLUMN kind")
-        connection.execute("UPDATE meta SET value = '1'")
-    connection.close()
-
-
-def test_a_history_of_version_1_is_upgraded_and_loses_nothing(url: str, tmp_path: Path) -> None:
-    runs = [run(1, FAIL, PASS), run(2, FAIL, demo=True), sample_run.hostile(500)]
-    saved(url, *runs).close()
-    earlier(tmp_path / "history.sqlite")
-    for _ in range(2):
-        with Store(url) as store:
-            assert [store.load(r.id) for r in runs] == runs
-            assert {r.id: r.kind for r in store.history()} == {"run-01": "full", "run-02": "demo", runs[2].id: "full"}
-    with Store(url) as store:
-        store.save(run(3, FAIL))
-        assert past_of(store, "run-03").ages[KEY].runs == 2, "the demo's runs are no past of a real one"
-        store.mark("run-01")
-
-
-def test_an_upgrade_that_fails_changes_nothing(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved(url, run(1, FAIL)).close()
-    earlier(tmp_path / "history.sqlite")
-    from auditor import store as module
-
-    def broken(connection, version) -> None:
-        connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN kind TEXT")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module, "upgrade", broken)
-    with pytest.raises(StoreError, match="No space left"):
-        Store(url)
-    monkeypatch.undo()
-    with Store(url) as store:
-        assert store.load() == run(1, FAIL)
-
-
-def test_processes_that_upgrade_at_once(url: str, tmp_path: Path) -> None:
-    saved(url, run(1, FAIL)).close()
-    earlier(tmp_path / "history.sqlite")
-    code = "import sys; from auditor.store import Store; Store(sys.argv[1]).close()"
-    started = [subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
-    for process in started:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors.decode()
+    for table in ("runs", "findings", "scores", "targets", "benchmarks", "texts"):
+        assert stores.execute(url, f"SELECT count(*) FROM {table}") == [(0,)], table
 
 
 def test_the_report_shows_trend_and_age(url: str) -> None:

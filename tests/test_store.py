@@ -1,4 +1,4 @@
-"""The history: exact round trips, two writers at once, and errors in one line. Real SQLite files throughout."""
+"""The history: exact round trips, two writers at once, and errors in one line. Real SQLite files and a real PostgreSQL."""
 
 import dataclasses
 import os
@@ -13,14 +13,19 @@ import pytest
 
 from auditor.model import AuditRun, Counts, Finding, Observation, Score, Severity, Status, TargetStatus
 from auditor.store import Store, StoreError, default_url
-from tests.support import sample_run
+from tests.support import postgres, sample_run, stores
 
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(params=stores.KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return stores.new(request.param, tmp_path)
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/state/history.sqlite"
+def file_url(tmp_path: Path) -> str:
+    return stores.new("sqlite", tmp_path)
 
 
 def named(run: AuditRun, name: str, started: str = "2025-01-01T00:00:00Z") -> AuditRun:
@@ -61,10 +66,10 @@ def test_text_that_databases_refuse_survives(url: str) -> None:
         assert store.history(target=odd) == []
 
 
-def test_file_and_folder_belong_to_the_user_alone(url: str, tmp_path: Path) -> None:
+def test_file_and_folder_belong_to_the_user_alone(file_url: str, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        with Store(url) as store:
+        with Store(file_url) as store:
             store.save(sample_run.small())
             files = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "state").iterdir()}
     finally:
@@ -144,14 +149,12 @@ def test_saving_twice_changes_nothing(url: str) -> None:
         assert store.load() == run
 
 
-def test_a_benchmarks_words_are_kept_once(url: str, tmp_path: Path) -> None:
+def test_a_benchmarks_words_are_kept_once(url: str) -> None:
     run = sample_run.small()
     with Store(url) as store:
         for name in ("a", "b", "c"):
             store.save(named(run, name))
-    with sqlite3.connect(tmp_path / "state" / "history.sqlite") as connection:
-        assert connection.execute("SELECT count(*) FROM texts").fetchone() == (len(run.benchmarks),)
-    connection.close()
+    assert stores.execute(url, "SELECT count(*) FROM texts") == [(len(run.benchmarks),)]
 
 
 SAVE = """
@@ -180,9 +183,9 @@ def test_processes_that_save_at_once(url: str) -> None:
         assert all(store.load(s.id) == named(run, s.id, run.started) for s in store.history(100))
 
 
-def test_locked(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auditor.store.LOCK_SECONDS", 0.2)
-    with Store(url) as store:
+def test_locked(file_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auditor.databases.LOCK_SECONDS", 0.2)
+    with Store(file_url) as store:
         store.save(named(sample_run.small(), "before"))
         other = sqlite3.connect(tmp_path / "state" / "history.sqlite", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
@@ -190,7 +193,7 @@ def test_locked(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             with pytest.raises(StoreError, match=r"history\.sqlite: database is locked$"):
                 store.save(named(sample_run.small(), "after"))
             assert store.load().id == "before", "a writer doesn't keep readers out"
-            with Store(url) as second:
+            with Store(file_url) as second:
                 assert second.load().id == "before"
         finally:
             other.execute("ROLLBACK")
@@ -211,44 +214,61 @@ def test_no_database(tmp_path: Path) -> None:
     assert one_line(f"sqlite:///{path}") == f"{path}: file is not a database"
 
 
-def test_damaged_database(url: str, tmp_path: Path) -> None:
+def test_damaged_database(file_url: str, tmp_path: Path) -> None:
     path = tmp_path / "state" / "history.sqlite"
-    with Store(url) as store:
+    with Store(file_url) as store:
         store.save(sample_run.small())
     content = bytearray(path.read_bytes())
     for page in range(4096 * 2, len(content), 4096):
         content[page : page + 200] = b"\xff" * 200
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="malformed"), Store(url) as store:
+    with pytest.raises(StoreError, match="malformed"), Store(file_url) as store:
         store.load()
 
 
-def test_a_row_that_was_tampered_with(url: str, tmp_path: Path) -> None:
+def test_a_row_that_was_tampered_with(url: str) -> None:
     run = sample_run.small()
     with Store(url) as store:
         store.save(run)
-    connection = sqlite3.connect(tmp_path / "state" / "history.sqlite")
     for document in ("{}", "[]", "no JSON", '{"status": "passed"}'):
-        connection.execute("UPDATE findings SET document = ? WHERE position = 0", (document,))
-        connection.commit()
+        stores.execute(url, "UPDATE findings SET document = :document WHERE position = 0", document=document)
         with Store(url) as store, pytest.raises(StoreError, match=f"run {run.id} can't be read"):
             store.load()
-    connection.close()
 
 
 def test_another_version_and_another_program(url: str, tmp_path: Path) -> None:
     Store(url).close()
-    connection = sqlite3.connect(tmp_path / "state" / "history.sqlite")
-    connection.execute("UPDATE meta SET value = '99'")
-    connection.commit()
-    connection.close()
-    assert "has the schema version 99, this auditor knows 2" in one_line(url)
-    other = tmp_path / "other.sqlite"
-    connection = sqlite3.connect(other)
-    connection.execute("CREATE TABLE songs (name)")
-    connection.commit()
-    connection.close()
-    assert "another program's database (it has a table 'songs')" in one_line(f"sqlite:///{other}")
+    stores.execute(url, "UPDATE meta SET value = '99'")
+    assert "has the schema version 99, this auditor knows 3" in one_line(url)
+    other = stores.new("sqlite", tmp_path / "other")
+    (tmp_path / "other" / "state").mkdir(parents=True)
+    for empty in (other, stores.new(url.partition(":")[0], tmp_path / "another")):
+        (tmp_path / "another" / "state").mkdir(parents=True, exist_ok=True)
+        stores.execute(empty, "CREATE TABLE songs (name TEXT)")
+        assert "another program's database (it has a table 'songs')" in one_line(empty)
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    said = one_line(f"postgresql://audit:hunter2@/audit?host={tmp_path}")
+    assert "connection" in said
+    assert "hunter2" not in said
+
+
+def test_a_server_that_was_gone_and_is_back(tmp_path: Path) -> None:
+    url = stores.new("postgresql", tmp_path)
+    run = sample_run.small()
+    with Store(url) as store:
+        store.save(named(run, "before"))
+        postgres.server().stop()
+        try:
+            with pytest.raises(StoreError) as error:
+                store.save(named(run, "lost"))
+            assert "\n" not in str(error.value)
+        finally:
+            postgres.server().start()
+        store.save(named(run, "after"))
+        assert {s.id for s in store.history()} == {"before", "after"}
 
 
 def test_places_that_can_not_be_written(tmp_path: Path) -> None:
@@ -257,7 +277,7 @@ def test_places_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert "unable to open" in one_line(f"sqlite:///{tmp_path}/folder")
     assert "is no database URL" in one_line("history.sqlite")
-    assert "needs the Python package 'psycopg" in one_line("postgresql+psycopg://audit:secret@db/audit")
+    assert "needs the Python package 'asyncpg'" in one_line("postgresql+asyncpg://audit:secret@db/audit")
     assert "Can't load plugin" in one_line("nonsense://x")
 
 

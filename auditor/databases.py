@@ -1,0 +1,66 @@
+"""Opening the databases that a run history may be in: SQLite files and PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+#: Seconds that a writer waits for another one, and that a database server has to answer at all.
+LOCK_SECONDS = 30
+CONNECT_SECONDS = 10
+#: The advisory lock of PostgreSQL that writers of one history share and that its maker, its upgrade and its pruning hold alone.
+_ADVISORY = 0x636973_61756469
+
+
+def engine_of(url: sa.URL) -> sa.Engine:
+    """Return the engine of a database; nothing is connected yet."""
+    import sqlalchemy as sa
+
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url)
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername == "postgresql+psycopg":
+        # A connection that broke while targets were asked is found out before it is used.
+        return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS,
+                                                                       "application_name": "cis-auditor"})  # fmt: skip
+    return sa.create_engine(url)
+
+
+def begun(connection: sa.Connection, *, alone: bool) -> None:
+    """Keep others out as far as needed, in a transaction that writes: SQLite's writers exclude each other by themselves."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({_ADVISORY})")
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    """Open an SQLite file that only its owner can read, in a mode in which readers and a writer don't wait for each other."""
+    import sqlalchemy as sa
+
+    in_memory = not url.database or url.database == ":memory:"
+    if not in_memory:
+        path = Path(url.database or "")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS, "isolation_level": None})
+
+    def connected(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not in_memory and connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            with contextlib.suppress(sqlite3.OperationalError):  # busy: whoever is first sets it for all
+                connection.execute("PRAGMA journal_mode = WAL")
+
+    def begin(connection: sa.Connection) -> None:
+        # A transaction that reads first and writes later can't wait for another writer, so it starts as a writer's.
+        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE")
+
+    sa.event.listen(engine, "connect", connected)
+    sa.event.listen(engine, "begin", begin)
+    return engine

@@ -1,0 +1,94 @@
+"""A PostgreSQL server of the tests' own: in a temporary folder, on a Unix socket, as an account that is not root."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+ACCOUNT = "postgres"
+
+
+@functools.cache
+def why_not() -> str:
+    """Return why there can't be a server here, empty when there can."""
+    if _programs() is None:
+        return "PostgreSQL's initdb and pg_ctl are not installed (Debian package postgresql)"
+    if importlib.util.find_spec("psycopg") is None:
+        return "the Python package psycopg is not installed"
+    if os.geteuid() == 0:
+        try:
+            pwd.getpwnam(ACCOUNT)
+        except KeyError:
+            return f"PostgreSQL refuses to run as root, and there is no account {ACCOUNT!r}"
+    return ""
+
+
+def _programs() -> Path | None:
+    found = shutil.which("initdb")
+    places = [Path(found).resolve().parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((p for p in places if (p / "initdb").is_file() and (p / "pg_ctl").is_file()), None)
+
+
+class Server:
+    """A server that runs until `stop`, and can be gone in between."""
+
+    def __init__(self) -> None:
+        programs = _programs()
+        assert programs is not None
+        self._programs = programs
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path: a socket's is limited
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, ACCOUNT)
+        self.run("initdb", "-D", "data", "-A", "trust", "-U", ACCOUNT, "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        self.start()
+        self._names = itertools.count()
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs in the server's folder."""
+        other = {"user": ACCOUNT, "group": pwd.getpwnam(ACCOUNT).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        with (self.folder / "run.log").open("ab") as log:
+            subprocess.run([self._programs / program, *arguments], cwd=self.folder, check=True, stdin=subprocess.DEVNULL,
+                           stdout=log, stderr=log, timeout=60, **other)  # type: ignore[call-overload]  # fmt: skip
+
+    def start(self) -> None:
+        """Begin to serve."""
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=60"
+        self.run("pg_ctl", "-D", "data", "-l", "server.log", "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        """Cut every connection and end."""
+        self.run("pg_ctl", "-D", "data", "-m", "immediate", "-w", "stop")
+
+    def url(self) -> str:
+        """Return the URL of a history that nobody used before: a schema of its own in the one database."""
+        import psycopg
+
+        name = f"history_{next(self._names)}"
+        with psycopg.connect(host=str(self.folder), user=ACCOUNT, dbname="postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"postgresql://{ACCOUNT}@/postgres?host={self.folder}&options={quote(f'-csearch_path={name}')}"
+
+
+@functools.cache
+def server() -> Server:
+    """Return the one server of this process of tests."""
+    made = Server()
+
+    def end() -> None:
+        with contextlib.suppress(subprocess.SubprocessError):
+            made.stop()
+        shutil.rmtree(made.folder, ignore_errors=True)
+
+    atexit.register(end)
+    return made
