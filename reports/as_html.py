@@ -9,12 +9,30 @@ from auditor.model import AuditRun
 from auditor.past import Past
 from reports.columns import columns, script_json
 from reports.environment import asset, environment
+from reports.seen import listings, said
+from reports.subjects import by_subject, severities
 from reports.trend import by_age, oldest
-from reports.view import build
+from reports.view import build, count_of
 
-#: How many pieces of evidence of a control, and how many of one piece's observations, stand in the page itself. The table of
-#: findings holds all of them.
+#: How many pieces of evidence of a control, and how many of one piece's observations, stand in the page itself; how many names of
+#: targets a line holds. The table of findings holds all of them.
 GROUPS, OBSERVATIONS, NAMES = 12, 25, 12
+
+#: The same where a run has more distinct observations than `MANY`: a browser takes its time for each element.
+MANY, FEW_GROUPS, FEW_OBSERVATIONS = 5_000, 6, 6
+
+#: Up to how many targets each names what fails on it by links; beyond, in plain words.
+LINKED = 100
+
+
+#: The parts of the page's script, in the order in which they run. They are one scope, so that the page has one script to allow.
+SCRIPTS = ("data", "select", "groups", "csv", "detail", "table", "seen", "page")
+
+
+def bundled() -> str:
+    """Return the page's script."""
+    parts = "\n".join(asset(f"script/{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def hashed(content: str) -> str:
@@ -36,11 +54,14 @@ def render(run: AuditRun, past: Past | None = None) -> bytes:
     from markupsafe import Markup  # comes with Jinja2, which is loaded only when a report is written
 
     view, past = build(run), past or Past()
-    script, style = asset("report.js"), asset("report.css")
+    groups, observations = (FEW_GROUPS, FEW_OBSERVATIONS) if view.observations > MANY else (GROUPS, OBSERVATIONS)
+    script, style = bundled(), asset("report.css")
     # The three texts below are ours or escaped for the element they stand in.
     page = environment().get_template("report.html.j2").render(
         view=view, policy=policy(script, style), script=Markup(script), style=Markup(style),  # noqa: S704
-        data=Markup(script_json(columns(view, past))), groups=GROUPS, observations=OBSERVATIONS, names=NAMES,  # noqa: S704
+        data=Markup(script_json(columns(view, past))), groups=groups, observations=observations, names=NAMES,  # noqa: S704
         past=past, ages=by_age(view, past), trended=any(len(p) > 1 for p in past.trend.values()), oldest=oldest,
+        subjects=by_subject(view), severities=severities(view), listings=listings(view), said=said, count_of=count_of,
+        linked=len(view.targets) <= LINKED,
     )  # fmt: skip
     return page.encode("utf-8")

@@ -8,8 +8,12 @@ from typing import Any
 from auditor.model import SEVERITY_ORDER, STATUS_ORDER, Status
 from auditor.past import Past
 from reports.environment import clip
+from reports.seen import KINDS, each
 from reports.text import plural
 from reports.view import View
+
+#: The age of a failure that no earlier run saw.
+NEW = "new in this run"
 
 _STATUS = {s: i for i, s in enumerate(STATUS_ORDER)}
 _SEVERITY = {s: i for i, s in enumerate(SEVERITY_ORDER)}
@@ -32,19 +36,21 @@ def columns(view: View, past: Past | None = None) -> dict[str, Any]:
     """Return the findings of a view, as JSON values.
 
     ``evidence`` holds each distinct verdict once: its status, its reason, what people decided (in a word and in a sentence), and
-    where its observations start in the columns of ``observations`` (one entry more than there are verdicts). ``findings`` point
-    at a target, a control and a verdict.
+    where its observations start in the columns of ``observations`` (one entry more than there are verdicts). An observation is a
+    subject and a number into ``results``: status, expected, actual and source. ``findings`` point at a target, a control and a
+    verdict. ``things`` is the inventory of what was seen, ``since`` the age of failures by the number of the finding.
     Texts are numbers into ``strings``; statuses and severities are numbers into their orders, worst first.
     """
     strings = _Strings()
     add = strings.add
     targets = {t.result.name: n for n, t in enumerate(view.targets)}
     evidence: dict[str, list[int]] = {"status": [], "reason": [], "mark": [], "decided": [], "start": [0]}
-    observations: dict[str, list[int]] = {"subject": [], "status": [], "expected": [], "actual": [], "source": []}
+    observations: dict[str, list[int]] = {"subject": [], "result": []}
+    distinct: dict[tuple[Status, str, str, str], int] = {}
     findings: dict[str, list[int]] = {"target": [], "control": [], "evidence": []}
     ages = past.ages if past else {}
     since: dict[int, int] = {}
-    o_subject, o_status, o_expected, o_actual, o_source = observations.values()
+    o_subject, o_result = observations.values()
     controls: list[list[int]] = []
     for b, benchmark in enumerate(view.benchmarks):
         for control in benchmark.controls:
@@ -59,10 +65,7 @@ def columns(view: View, past: Past | None = None) -> dict[str, Any]:
                 evidence["decided"].append(add(view.decided(group)))
                 for o in group.observations:
                     o_subject.append(add(o.subject))
-                    o_status.append(_STATUS[o.status])
-                    o_expected.append(add(o.expected))
-                    o_actual.append(add(o.actual))
-                    o_source.append(add(o.source))
+                    o_result.append(distinct.setdefault((o.status, o.expected, o.actual, o.source), len(distinct)))
                 evidence["start"].append(len(o_subject))
                 findings["target"] += [targets[name] for name in group.targets]
                 findings["control"] += [c] * len(group.targets)
@@ -71,20 +74,41 @@ def columns(view: View, past: Past | None = None) -> dict[str, Any]:
                     for f, name in enumerate(group.targets, len(findings["target"]) - len(group.targets)):
                         age = ages.get((name, benchmark.info.name, i.key))
                         if age is not None:
-                            since[f] = add(f"{age.since[:10]}, {plural(age.runs, 'run')}" if age.runs > 1 else "new in this run")
-    results = [t.result for t in view.targets]
+                            since[f] = add(f"{age.since[:10]}, {plural(age.runs, 'run')}" if age.runs > 1 else NEW)
+    results = {
+        "status": [_STATUS[status] for status, *_ in distinct],
+        **{name: [add(key[n]) for key in distinct] for n, name in enumerate(("expected", "actual", "source"), 1)},
+    }
+    things = list(each(view))
+    kinds = [*KINDS, *sorted({k for k, *_ in things} - set(KINDS))]
+    about = [t.result for t in view.targets]
     return {
+        "run": clip(view.run.id),
         "statuses": [s.value for s in STATUS_ORDER],
         "severities": [s.value for s in SEVERITY_ORDER],
         "benchmarks": [clip(f"{b.info.name}@{b.info.version}") for b in view.benchmarks],
         "targets": [
-            [add(r.name), r.kind.value, add(r.address), add(r.evidence_sha256 or ""), add(r.collected_at)] for r in results
+            [
+                add(r.name),
+                r.kind.value,
+                add(r.address),
+                add(r.evidence_sha256 or ""),
+                add(r.collected_at),
+                [add(g) for g in r.groups],
+            ]
+            for r in about
         ],
         "controls": controls,
         "evidence": evidence,
         "observations": observations,
+        "results": results,
         "findings": findings,
         "since": since,
+        "new": NEW,
+        "things": {
+            "kinds": kinds,
+            "rows": [n for k, t, name, said in things for n in (kinds.index(k), targets[t], add(name), add(said))],
+        },
         "strings": strings.table(),
     }
 

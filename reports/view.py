@@ -107,6 +107,11 @@ class SectionView:
     title: str
     controls: tuple[ControlView, ...]
 
+    @property
+    def counts(self) -> Counts:
+        """The findings of this chapter."""
+        return total(c.counts for c in self.controls)
+
 
 @dataclass(frozen=True)
 class BenchmarkView:
@@ -274,13 +279,13 @@ def build(run: AuditRun) -> View:
             anchor = _anchor(f"c-{info.name}-{info.version}-{control.id}", anchors)
             controls.append(_control(anchor, info, control, by_control.get((info.name, info.version, control.id), ())))
         scores = tuple(s for s in run.scores if (s.benchmark, s.version) == (info.name, info.version))
-        counts = _sum(c.counts for c in controls)
+        counts = total(c.counts for c in controls)
         benchmarks.append(
             BenchmarkView(info, tuple(_sections(info, controls)), scores, counts, sum(c.counts.total > 0 for c in controls))
         )
     every = [c for b in benchmarks for c in b.controls]
     targets = _targets(run, every)
-    return View(run, tuple(benchmarks), targets, _sum(t.counts for t in targets), tuple(_gaps(every)))
+    return View(run, tuple(benchmarks), targets, total(t.counts for t in targets), tuple(_gaps(every)))
 
 
 def _benchmarks(run: AuditRun, by_control: Mapping[tuple[str, str, str], Sequence[Finding]]) -> list[BenchmarkInfo]:
@@ -399,9 +404,10 @@ def _fields(group: Group) -> list[str]:
     return fields
 
 
-def _sum(counts: Iterable[Counts]) -> Counts:
-    total: Counter[str] = Counter()
+def total(counts: Iterable[Counts]) -> Counts:
+    """Return the sum of counts."""
+    summed: Counter[str] = Counter()
     for c in counts:
         for name in _COUNTED:
-            total[name] += getattr(c, name)
-    return Counts(**total)
+            summed[name] += getattr(c, name)
+    return Counts(**summed)

@@ -145,12 +145,13 @@ def test_the_columns_hold_every_finding():
     run = sample_run.large(30, 40)
     (text, _script) = page(run).raw["script"]
     data = json.loads(text)
-    s, e, o = data["strings"], data["evidence"], data["observations"]
+    s, e, o, r = data["strings"], data["evidence"], data["observations"], data["results"]
     found = set()
-    for t, c, n in zip(*data["findings"].values(), strict=True):
+    for t, c, v in zip(*data["findings"].values(), strict=True):
         seen = tuple(
-            (s[o["subject"][i]], data["statuses"][o["status"][i]], s[o["expected"][i]], s[o["actual"][i]], s[o["source"][i]])
-            for i in range(e["start"][n], e["start"][n + 1])
+            (s[o["subject"][i]], data["statuses"][r["status"][n]], s[r["expected"][n]], s[r["actual"][n]], s[r["source"][n]])
+            for i in range(e["start"][v], e["start"][v + 1])
+            for n in (o["result"][i],)
         )
         control = data["controls"][c]
         found.add(
@@ -158,8 +159,8 @@ def test_the_columns_hold_every_finding():
                 s[data["targets"][t][0]],
                 data["benchmarks"][control[0]],
                 s[control[1]],
-                data["statuses"][e["status"][n]],
-                s[e["reason"][n]],
+                data["statuses"][e["status"][v]],
+                s[e["reason"][v]],
                 seen,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from auditor.model import (
     AuditRun,
@@ -10,6 +11,7 @@ from auditor.model import (
     ControlInfo,
     Finding,
     Observation,
+    Seen,
     Severity,
     Status,
     TargetKind,
@@ -270,8 +272,11 @@ def hostile(big: int = 5 * 1024 * 1024) -> AuditRun:
     return AuditRun(**{**{f: getattr(run, f) for f in run.__slots__}, "operator": words, "selection": {"only": [words]}})
 
 
-def large(hosts: int = 1000, controls: int = 117) -> AuditRun:
-    """A fleet of Docker hosts with realistic evidence: most of it the same everywhere, containers and times of their own."""
+def large(hosts: int = 1000, controls: int = 117, containers: int = 0) -> AuditRun:
+    """A fleet of Docker hosts with realistic evidence: most of it the same everywhere, containers and times of their own.
+
+    Each host has so many ``containers``; with 0 there are one to three.
+    """
     infos = tuple(_numbered(n) for n in range(controls))
     sections = {"1": "Host", "2": "Daemon", "3": "Files", "4": "Images", "5": "Containers"}
     benchmark = BenchmarkInfo(*DOCKER, "CIS Docker Benchmark", "3f" * 32, "Docker was found on every host", 117, infos, sections)
@@ -279,10 +284,11 @@ def large(hosts: int = 1000, controls: int = 117) -> AuditRun:
     for h in range(hosts):
         name = f"node-{h:04d}.dc{h % 3 + 1}.example.net"
         targets.append(target(name, system=KERNEL, engine=f"Docker 27.{h % 4}.1", groups=(f"dc{h % 3 + 1}",)))
+        targets[-1] = replace(targets[-1], seen=_held(h, containers))
         if h % 97 == 96:
             targets[-1] = target(name, status=TargetStatus.UNREACHABLE, error="unreachable: no route to host")
             continue
-        findings += [finding(name, DOCKER, info, _seen(h, n), "" if _seen(h, n) else "does not apply: not part of a swarm")
+        findings += [finding(name, DOCKER, info, _seen(h, n, containers), "" if _seen(h, n) else "does not apply: not part of a swarm")
                      for n, info in enumerate(infos)]  # fmt: skip
     return run_of_parts(targets, findings, (benchmark,))
 
@@ -294,14 +300,26 @@ def _numbered(n: int) -> ControlInfo:
                        model.remediation)  # fmt: skip
 
 
-def _seen(h: int, n: int) -> list[Observation]:
+APPS = ("front", "cart", "cache", "search", "mail", "queue", "auth", "metrics", "log-shipper", "proxy", "db", "backup")
+
+
+def _held(h: int, containers: int) -> tuple[Seen, ...]:
+    """What a host of the fleet holds."""
+    names = [(f"{APPS[i % 12]}-{(h * 31 + i) % 977:03x}", f"registry.example.net/shop/{APPS[i % 12]}:4.{h % 5}, running")
+             for i in range(containers or 3)]  # fmt: skip
+    images = sorted({(about.rpartition(",")[0], f"{(h % 5) * 7919:012x}, linux/amd64") for _, about in names})
+    engine = Seen("engine", 1, ((f"Docker 27.{h % 4}.1", "containerd 1.7.22, runc 1.1.14, API 1.47"),))
+    return (engine, Seen("container", len(names), tuple(sorted(names))), Seen("image", len(images), tuple(images)))
+
+
+def _seen(h: int, n: int, containers: int = 0) -> list[Observation]:
     mix = (h * 2654435761 + n * 40503) % 1000
     if n % 13 == 12:
         return []
     if n % 7 == 0:
         return [Observation("daemon/dockerd", MANUAL, "a decision", f"{h % 5} registries", "docker info: RegistryConfig")]
     if n % 3 == 0:  # containers: every host has its own
-        names = [f"{app}-{(h * 31 + i) % 977:03x}" for i, app in enumerate(("front", "cart", "cache")[: 1 + (h + n) % 3])]
+        names = [f"{APPS[i % 12]}-{(h * 31 + i) % 977:03x}" for i in range(containers or 1 + (h + n) % 3)]
         return [Observation(f"container/{c}", FAIL if (mix + i) % 9 == 0 else PASS, "set", "not set" if (mix + i) % 9 == 0 else "268435456",
                             "HostConfig.Memory") for i, c in enumerate(names)]  # fmt: skip
     path = f"/etc/docker/part-{n}.json"
