@@ -385,6 +385,21 @@ def test_a_kubelet_by_its_configuration_in_force():
     assert judged(cluster(node("node1"), configs={"node1": LOOSE}))["k8s-kubelet-anonymous-auth"].status is Status.FAIL
 
 
+@pytest.mark.parametrize(("cert", "key", "status"), [
+    ("/var/lib/kubelet/pki/kubelet.crt", "/var/lib/kubelet/pki/kubelet.key", "error"),
+    ("/data/kubelet/pki/kubelet.crt", "/data/kubelet/pki/kubelet.key", "error"),
+    ("/etc/pki/tls/node.crt", "/etc/pki/tls/node.key", "pass"),
+    ("", "", "fail"),
+])  # fmt: skip
+def test_the_pair_that_a_kubelet_signs_itself_looks_like_one_that_was_set(cert, key, status):
+    """A kubelet without a certificate makes one and names it in the configuration that it tells."""
+    config = {**CONFIGZ, "tlsCertFile": cert, "tlsPrivateKeyFile": key}
+    finding = judged(cluster(node("node1"), configs={"node1": config}))["k8s-kubelet-serving-certificate"]
+    assert finding.status == status
+    rotated = judged(cluster(node("node1"), configs={"node1": {**config, "serverTLSBootstrap": True}}))
+    assert rotated["k8s-kubelet-serving-certificate"].status is Status.PASS
+
+
 def test_flags_that_a_kubelets_configuration_does_not_hold_are_not_known_to_be_unset():
     finding = judged(cluster(node("node1"), configs={"node1": CONFIGZ}))["k8s-kubelet-hostname-override"]
     assert finding.status is Status.ERROR
@@ -495,7 +510,11 @@ def test_a_cluster_whose_nodes_cannot_be_listed_is_all_errors():
     by_key = judged(found)
     assert by_key["k8s-kubelet-anonymous-auth"].status is Status.ERROR
     assert by_key[ANONYMOUS].status is Status.ERROR
-    assert judged(found, host("cp-1", ("kubelet", [])))["cluster-nodes-known"].status is Status.ERROR
+    seen_alone = judged(found, host("cp-1", ("kubelet", ["--hostname-override=x"]), ("kube-apiserver", SECURE)))
+    assert seen_alone["cluster-nodes-known"].status is Status.ERROR
+    for key in (ANONYMOUS, "k8s-kubelet-hostname-override"):
+        assert "may not list nodes" in [o.actual for o in seen_alone[key].observations if o.subject.startswith("cluster/")][0]
+    assert not [f for f in seen_alone.values() if f.status is Status.PASS], "there may be more nodes than this one"
     assert not [f for f in by_key.values() if f.status is Status.PASS]
 
 

@@ -68,7 +68,8 @@ class NodeView:
     def _documents(self, process: Mapping[str, Any], fact: Config) -> dict[str, Any]:
         """A kubelet's configuration is its whole configuration; of other files the API shows none."""
         own = fact.process == "kubelet" and fact.flag == "--config" and bool(self.kubelet)
-        documents = [{"path": f"configz of node/{self.name}", "data": dict(self.kubelet), "mtime": 0, "whole": True}] if own else []
+        data = {**self.kubelet, **_filled_in(self.kubelet)}
+        documents = [{"path": f"configz of node/{self.name}", "data": data, "mtime": 0, "whole": True}] if own else []
         return {"pid": process["pid"], "documents": documents}
 
     def runs(self, program: str) -> bool:
@@ -208,6 +209,16 @@ def _kubelet(cluster: Facts, name: str) -> Mapping[str, Any] | Problem:
     return config
 
 
+def _filled_in(config: Mapping[str, Any]) -> dict[str, Problem]:
+    """Return what a kubelet itself writes into its configuration where nothing is set: the pair that it makes and signs itself."""
+    pair = [str(config.get(key, "")) for key in ("tlsCertFile", "tlsPrivateKeyFile")]
+    folder = pair[0].removesuffix("kubelet.crt")
+    if pair != [f"{folder}kubelet.crt", f"{folder}kubelet.key"]:
+        return {}
+    why = f"{pair[0]} is also what a kubelet fills in for the certificate that it signs itself when none is set"
+    return dict.fromkeys(("tlsCertFile", "tlsPrivateKeyFile"), Problem(Reason.ABSENT, why))
+
+
 def _under(data: Any, path: str) -> Any:
     for part in path.split("."):
         data = data.get(part) if isinstance(data, Mapping) else None
@@ -219,8 +230,9 @@ def _nameless(
 ) -> tuple[dict[str, Any], ...]:
     """Return what stands for programs of which no node shows one: every cluster has them somewhere."""
     missing = [p for p in CONTROL_PLANE if p not in hosts and not any(v.name and _has(v, p) for v in found)]
-    if not found and isinstance(nodes, Problem):
-        missing = [*missing, *(p for p in ("kubelet", "kube-proxy") if p not in hosts)]
+    if isinstance(nodes, Problem):  # there may be more of them than those that were seen
+        manifests = {p["program"] for p in components} if isinstance(components, list) else set()
+        missing = [p for p in (*CONTROL_PLANE, "kubelet", "kube-proxy") if p not in manifests]
     if not missing:
         return ()
     managed = managed_by(cluster)
@@ -237,6 +249,8 @@ def _nameless(
             why = f"the static pods can't be seen: {components.detail}"
         else:
             why = f"no node's static pods show {program}, so it's embedded, external or a service: name its host in the inventory"
+            if isinstance(nodes, Problem):
+                why = f"no static pods show {program}, and the nodes can't be listed: {nodes.detail}"
             if isinstance(told, Problem) and told.reason is not Reason.ABSENT:
                 why += f"; {told.detail}"
         if isinstance(nodes, Problem) and program in ("kubelet", "kube-proxy"):
