@@ -513,7 +513,7 @@ def test_a_cluster_whose_nodes_cannot_be_listed_is_all_errors():
     seen_alone = judged(found, host("cp-1", ("kubelet", ["--hostname-override=x"]), ("kube-apiserver", SECURE)))
     assert seen_alone["cluster-nodes-known"].status is Status.ERROR
     for key in (ANONYMOUS, "k8s-kubelet-hostname-override"):
-        assert "may not list nodes" in [o.actual for o in seen_alone[key].observations if o.subject.startswith("cluster/")][0]
+        assert "may not list nodes" in next(o.actual for o in seen_alone[key].observations if o.subject.startswith("cluster/"))
     assert not [f for f in seen_alone.values() if f.status is Status.PASS], "there may be more nodes than this one"
     assert not [f for f in by_key.values() if f.status is Status.PASS]
 
