@@ -63,7 +63,7 @@ def _read(path: Path) -> AuditRun:
         return run_of(document)
     except OSError as error:
         raise InputError([Mistake(str(path), 0, 0, f"can't be read: {error.strerror}")]) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise InputError([Mistake(str(path), 0, 0, f"is no results document ({why})")]) from None
 

@@ -25,7 +25,7 @@ from auditor.facts.host import AuditRules, Config, Files, Listeners, Processes, 
 from auditor.facts.images import ContentTrust, Images
 from auditor.facts.inside import ExecLog, Execs, Programs
 from auditor.facts.node import AddressFilter, Authorities, KubernetesVersion
-from auditor.facts.records import Answers, Record, first, missing, split, text, whole
+from auditor.facts.records import Answers, Record, first, lines_of, missing, split, text, whole
 from auditor.facts.script import PINNED
 from auditor.facts.swarm import Swarm
 from auditor.model import Fact, Problem, Reason
@@ -38,6 +38,7 @@ OTHER_SCRIPT = (
 )
 
 _TITLED = ("k3s", "rke2")
+_CUT = Problem(Reason.UNPARSABLE, "what the host said about one of its programs is not complete")
 
 
 def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def facts_of(answers: Answers, ordered: Sequence[Fact]) -> dict[str, Any]:
 
 def _system(answers: Answers) -> Any:
     record = first(answers, "system")
-    lines = text(record.body).splitlines() if record else []
+    lines = lines_of(text(record.body)) if record else []
     if len(lines) < 5:
         return missing(answers)
     release = first(answers, "os-release")
@@ -107,11 +108,14 @@ def _processes(answers: Answers) -> Any:
     found = []
     records = iter(answers.records)
     for record in records:
-        if record.words[0] != "p" or len(record.words) < 6:
+        if record.words[0] in ("a", "e"):
+            return _CUT
+        if record.words[0] != "p":
             continue
         argv, environ = next(records, None), next(records, None)
-        if argv is None or environ is None:
-            break
+        pid = record.words[1]
+        if argv is None or environ is None or argv.words[:2] != ["a", pid] or environ.words[:2] != ["e", pid]:
+            return _CUT  # a program that is left out would make its controls not applicable
         found.append(_process(record, argv, environ, started_at))
     embedded_answers.add(answers, found)
     return sorted(found, key=lambda p: p["pid"])
@@ -123,7 +127,7 @@ def _process(record: Record, argv: Record, environ: Record, started_at: Any) -> 
     args = [text(a) for a in argv.body.removesuffix(b"\0").split(b"\0")]
     if name in _TITLED and " " in args[0]:
         args = args[0].split(" ")  # it wrote a title over its command line, so as to show no secrets
-    variables = dict(line.partition("=")[::2] for line in text(environ.body).splitlines() if "=" in line)
+    variables = dict(line.partition("=")[::2] for line in lines_of(text(environ.body)) if "=" in line)
     return {
         "pid": whole(pid), "name": name, "exe": exe.removesuffix(" (deleted)") or None, "args": redact.redact_args(args[1:]),
         "uid": whole(uid), "started": started_at(stat), "contained": contained == "yes", "namespace": namespace,

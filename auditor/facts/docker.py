@@ -33,7 +33,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from auditor.facts.image_secrets import of_config
-from auditor.facts.projection import decoder
+from auditor.facts.projection import decoder, shallow
 from auditor.facts.redact import REDACTED, redact_data, redact_text
 
 Document = Literal["info", "version", "networks", "volumes", "containers", "images"]
@@ -133,6 +133,9 @@ _REQUIRED: dict[Document, tuple[str, ...]] = {
     "containers": ("Id", "State", "Config", "HostConfig"), "images": ("Id",),
 }  # fmt: skip
 
+_PARTS = shallow(msgspec.json.Decoder(dict[str, msgspec.Raw]).decode)
+_ANYTHING = shallow(msgspec.json.Decoder(Any).decode)
+
 
 def reduce(document: Document, raw: bytes) -> Any:
     """Return the raw JSON of one answer of an engine, reduced to the declared fields and redacted.
@@ -146,10 +149,7 @@ def reduce(document: Document, raw: bytes) -> Any:
     elif document == "volumes":
         raw = _part(raw, "Volumes") or b"[]"
     many = document in ("networks", "volumes")
-    try:
-        value = decoder(_FIELDS[document], many=many)(raw)
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
+    value = decoder(_FIELDS[document], many=many)(raw)
     elements: list[dict[str, Any]] = value if many else [value]
     for element in elements:
         _verify(document, element, raw)
@@ -164,7 +164,7 @@ def reduce(document: Document, raw: bytes) -> Any:
 def _part(raw: bytes, name: str) -> bytes:
     """Return the raw value of one key of an object, the whole when it isn't an object or lacks the key."""
     try:
-        whole = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        whole = _PARTS(raw)
     except msgspec.ValidationError:
         return raw
     if name not in whole:
@@ -190,8 +190,8 @@ def _verify(document: Document, element: dict[str, Any], raw: bytes) -> None:
 def _message(raw: bytes) -> str:
     """What an engine or the docker command line says instead of an answer."""
     try:
-        said = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+        said = _ANYTHING(raw)
+    except ValueError:
         return ""
     if not isinstance(said, dict):
         return ""
@@ -250,8 +250,8 @@ def _security_option(option: str) -> str:
 def _allows_all(profile: str) -> bool:
     """Whether a seccomp profile lets every system call through: by default, and no rule says otherwise."""
     try:
-        parsed = msgspec.json.decode(profile, type=_Profile)
-    except msgspec.DecodeError:
+        parsed = shallow(msgspec.json.Decoder(_Profile).decode)(profile.encode("utf-8", "replace"))
+    except ValueError:
         return False
     harmless = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
     return parsed.defaultAction in harmless and all(rule.action in harmless for rule in parsed.syscalls or ())

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from auditor.facts import flags, platforms, redact
-from auditor.facts.records import Answers, Record, failed, text, whole
+from auditor.facts.records import Answers, Record, failed, lines_of, text, whole
 from auditor.facts.script import CONTENT_LIMIT
 from auditor.model import Problem, Reason
 
@@ -80,7 +80,7 @@ def _starts(process: Mapping[str, Any], said: Record | None) -> tuple[dict[str, 
     kind = said.words[2] if len(said.words) > 2 else ""
     if kind == "none":
         return {}, "and this host has no journal to read how it was started"
-    lines = text(said.body).splitlines()
+    lines = lines_of(text(said.body))
     found: dict[str, tuple[int, list[str]]] = {}
     oldest = 0
     for line in lines:
@@ -208,6 +208,6 @@ def _file(process: Mapping[str, Any], path: str, record: Record) -> list[str] | 
     if whole(text(stat).split(" ", 1)[0], 0) > process["started"] + _KUBELITE_READS:
         return Problem(Reason.ABSENT, f"{path} changed after it started: restart pending, so what it runs with isn't known")
     variables = process["environ"] or {}
-    lines = [line.strip() for line in text(content).splitlines()]
+    lines = [line.strip() for line in lines_of(text(content))]
     lines = [line.replace('"', "").replace("'", "") for line in lines if line and not line.startswith("#")]
     return [_VARIABLE.sub(lambda m: variables.get(m[1] or m[2], m[0]), line) for line in lines]

@@ -10,7 +10,7 @@ from typing import Any
 
 from auditor.facts import docker, image_answers, images, inside_answers, swarm_answers
 from auditor.facts.inside import FACTS as INSIDE
-from auditor.facts.records import Answers, Record, failed, missing, problem_at, reason_of, text, whole
+from auditor.facts.records import Answers, Record, failed, lines_of, missing, problem_at, reason_of, text, whole
 from auditor.model import Problem, Reason
 
 _NO_ENGINE = {
@@ -143,7 +143,7 @@ def _elements(name: Any, bodies: list[tuple[bytes, Record | None]]) -> Iterator[
         if trailer is None:
             try:
                 documents = [json.dumps(d).encode() for d in json.loads(raw)]
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 yield {"Id": "?", "problem": {"reason": Reason.UNPARSABLE.value, "detail": f"docker inspect: {error}"[:300]}}
                 continue
         elif trailer.words[1] == "404":
@@ -168,7 +168,7 @@ def _add_proc(container: dict[str, Any], procs: dict[int, Record], shared: dict[
     record = procs.get(pid)
     status: dict[str, Any] = {}
     maps = []
-    for line in text(record.body).splitlines() if record else ():
+    for line in lines_of(text(record.body)) if record else ():
         if line.startswith("map "):
             maps.append([whole(w) for w in line.split()[1:4]])
         elif ":" in line:

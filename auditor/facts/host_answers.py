@@ -12,7 +12,19 @@ import yaml
 
 from auditor.facts import redact
 from auditor.facts.host import Config, Files
-from auditor.facts.records import TIMEOUT_CODES, Answers, Record, failed, first, missing, problem_at, reason_of, text, whole
+from auditor.facts.records import (
+    TIMEOUT_CODES,
+    Answers,
+    Record,
+    failed,
+    first,
+    lines_of,
+    missing,
+    problem_at,
+    reason_of,
+    text,
+    whole,
+)
 from auditor.facts.script import CONTENT_LIMIT
 from auditor.model import Problem, Reason
 
@@ -125,7 +137,7 @@ def stats_of(answers: Answers) -> tuple[dict[str, dict[str, Any]], Record | None
     """Return what stat said of each path, and its record."""
     record = first(answers, "stat")
     stats: dict[str, dict[str, Any]] = {}
-    for line in text(record.body).splitlines() if record else ():
+    for line in lines_of(text(record.body)) if record else ():
         cells = line.split("|", 7)
         if len(cells) == 8 and re.fullmatch(r"[0-7]{1,5}", cells[0]):
             mode, uid, gid, user, group, mtime, kind, path = cells
@@ -145,7 +157,7 @@ def plan_of(answers: Answers) -> dict[str, list[Planned]] | None:
     if record is None:
         return None
     plan: dict[str, list[Planned]] = {}
-    lines = iter(text(record.body).splitlines())
+    lines = iter(lines_of(text(record.body)))
     for line in lines:
         letter, _, rest = line.partition(" ")
         number, _, shown = rest.partition(" ")
@@ -207,5 +219,5 @@ def audit_rules(answers: Answers) -> Any:
     enabled = re.search(r"^(?:AUDIT_STATUS: )?enabled[ =](\d)", text(status.body), re.MULTILINE)
     if enabled is None:
         return Problem(Reason.UNPARSABLE, "auditctl -s does not say whether auditing is enabled")
-    lines = [line.strip() for line in text(rules.body).splitlines()]
+    lines = [line.strip() for line in lines_of(text(rules.body))]
     return {"enabled": int(enabled[1]), "rules": [line for line in lines if line and line != "No rules"]}

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from auditor.facts.images import reduce_history
-from auditor.facts.records import Answers, Record, failed, first, missing, problem_at, text
+from auditor.facts.records import Answers, Record, failed, first, lines_of, missing, problem_at, text
 from auditor.model import Problem, Reason
 
 _FOLDER = re.compile(r"^.*?/(?:overlay2|fuse-overlayfs)/[a-z0-9]+(?:-init)?/diff(?=/)")
@@ -73,7 +73,7 @@ def _layers(parts: dict[str, Record], untold: Problem) -> Any:
         return untold
     real: dict[str, str] = {}
     problems = []
-    for line in text(parts["layer-folders"].body).splitlines():
+    for line in lines_of(text(parts["layer-folders"].body)):
         kind, _, rest = line.partition(" ")
         if kind == "D":
             path, _, shown = rest.partition(" ")
@@ -97,7 +97,7 @@ def _layers(parts: dict[str, Record], untold: Problem) -> Any:
     if problem is not None:
         return problem
     _keys(bodies[1], real, folders)
-    if "odd" in bodies[0].splitlines() and not any(folder.get("odd") for folder in folders.values()):
+    if "odd" in lines_of(bodies[0]) and not any(folder.get("odd") for folder in folders.values()):
         for folder in folders.values():
             folder["odd"] = True  # in which of them is not known
     for folder in folders.values():
@@ -115,7 +115,7 @@ def _place(path: str, real: dict[str, str], folders: dict[str, dict[str, Any]]) 
 
 
 def _files(said: str, errors: str, real: dict[str, str], folders: dict[str, dict[str, Any]]) -> Problem | None:
-    lines = said.splitlines()
+    lines = lines_of(said)
     end = next((line for line in reversed(lines) if line), "")
     if not end.startswith("rc "):
         return Problem(Reason.TRUNCATED, "the layers hold more setuid files than are read")
@@ -137,7 +137,7 @@ def _files(said: str, errors: str, real: dict[str, str], folders: dict[str, dict
 
 
 def _entries(said: str, real: dict[str, str], folders: dict[str, dict[str, Any]]) -> Problem | None:
-    lines = said.splitlines()
+    lines = lines_of(said)
     if "end" not in lines[-3:]:
         return Problem(Reason.TRUNCATED, "what the layers replace was not told to the end")
     folder: dict[str, Any] = {}
@@ -162,7 +162,7 @@ def _manager(path: str) -> str:
 
 
 def _packages(said: str, real: dict[str, str], folders: dict[str, dict[str, Any]]) -> Problem | None:
-    lines = said.splitlines()
+    lines = lines_of(said)
     if "end" not in lines[-3:]:
         return Problem(Reason.TRUNCATED, "the packages of the layers were not told to the end")
     names: list[str] = []
@@ -186,7 +186,7 @@ def _packages(said: str, real: dict[str, str], folders: dict[str, dict[str, Any]
 
 def _keys(said: str, real: dict[str, str], folders: dict[str, dict[str, Any]]) -> None:
     kinds = {"key": "private key", "credentials": "credentials"}
-    for line in said.splitlines():
+    for line in lines_of(said):
         kind, _, path = line.partition(" ")
         if kind == "odd" and path in real:
             folders[real[path]]["odd"] = True
@@ -206,7 +206,7 @@ def content_trust(answers: Answers) -> Any:
         return failed(client, "docker --version") or Problem(Reason.UNPARSABLE, "docker --version named no version")
     found = []
     denied = []
-    for line in text(places.body).splitlines():
+    for line in lines_of(text(places.body)):
         if line.startswith("denied /"):
             denied.append(line[7:])
             continue

@@ -33,6 +33,7 @@ from typing import Any, Literal
 import msgspec
 
 from auditor.facts import build_commands, image_secrets
+from auditor.facts.projection import shallow
 
 Part = Literal["history", "layers-used", "layers-all"]
 PARTS: tuple[Part, ...] = ("history", "layers-used", "layers-all")
@@ -90,8 +91,8 @@ class _Entry(msgspec.Struct):
     comment: str | None = msgspec.field(name="Comment", default="")
 
 
-_HISTORY = msgspec.json.Decoder(list[_Entry])
-_LINE = msgspec.json.Decoder(_Entry)
+_HISTORY = shallow(msgspec.json.Decoder(list[_Entry]).decode)
+_LINE = shallow(msgspec.json.Decoder(_Entry).decode)
 
 
 def reduce_history(raw: bytes, numbers: dict[str, int] | None = None) -> list[dict[str, Any]]:
@@ -104,10 +105,10 @@ def reduce_history(raw: bytes, numbers: dict[str, int] | None = None) -> list[di
     Raises ValueError when it is no history.
     """
     stripped = raw.strip()
-    if stripped.startswith(b"["):
-        entries = _HISTORY.decode(stripped)
+    if stripped.startswith(b"["):  # noqa: SIM108 - too much for one line
+        entries = _HISTORY(stripped)
     else:
-        entries = [_LINE.decode(line) for line in stripped.splitlines() if line.strip()]
+        entries = [_LINE(line) for line in stripped.splitlines() if line.strip()]
     given = {} if numbers is None else numbers
     # No digest of the text: a secret that is easy to guess could be found by it.
     steps = [{**_step(e), "text": given.setdefault(e.text or "", len(given))} for e in reversed(entries[:STEPS_LIMIT])]

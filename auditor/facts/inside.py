@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from auditor.facts.projection import decoder
+from auditor.facts.projection import decoder, shallow
 from auditor.facts.redact import redact_text
 
 #: What is kept of GET /exec/{id}/json. The command's arguments are not.
@@ -55,10 +55,7 @@ FACTS: dict[str, Programs | Execs] = {f.key: f for f in (Programs(), Execs())}
 
 def reduce_exec(raw: bytes) -> dict[str, Any]:
     """Return the answer about one command, reduced and redacted. Raises ValueError when it is something else."""
-    try:
-        told = decoder(EXEC_FIELDS)(raw)
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
+    told = decoder(EXEC_FIELDS)(raw)
     config = told.get("ProcessConfig")
     if not isinstance(config, dict) or not all(isinstance(told.get(k), str) and told[k] for k in ("ID", "ContainerID")):
         raise ValueError("is not the description of a command in a container")
@@ -76,9 +73,12 @@ class _Top(msgspec.Struct):
     processes: list[list[str]] = msgspec.field(name="Processes", default_factory=list)
 
 
+_TOP = shallow(msgspec.json.Decoder(_Top).decode)
+
+
 def reduce_top(raw: bytes) -> dict[str, Any]:
     """Return the names of a container's processes, from what its engine's ps says. Raises ValueError for something else."""
-    top = msgspec.json.decode(raw, type=_Top)
+    top = _TOP(raw)
     column = next((i for i, title in enumerate(top.titles) if title.upper() in ("COMMAND", "CMD", "COMM")), None)
     if column is None or not top.processes:
         raise ValueError("names no process")

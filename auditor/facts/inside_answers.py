@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from auditor.facts import inside
-from auditor.facts.records import Record, failed, reason_of, text, whole
+from auditor.facts.records import Record, failed, lines_of, reason_of, text, whole
 from auditor.model import Problem, Reason
 
 _LINK = re.compile(r"^'?/proc/(\d+)/exe'? -> '?(.*?)'?$")
@@ -19,7 +19,7 @@ def programs(record: Record) -> list[dict[str, Any]] | Problem:
         return problem
     found: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
-    for line in text(record.body).splitlines():
+    for line in lines_of(text(record.body)):
         link = _LINK.match(line)
         words = line.split(" ", 2)
         if link:
@@ -67,7 +67,7 @@ def shared_namespaces(record: Record) -> dict[int, list[str]]:
     """
     engine = whole(record.words[-1])
     seen: dict[int, dict[str, str]] = {}
-    for line in text(record.body).splitlines():
+    for line in lines_of(text(record.body)):
         match = re.fullmatch(r"(\d+) /proc/(\d+)/ns/([a-z]+)", line)
         if match:
             seen.setdefault(int(match[2]), {})[match[3]] = match[1]
@@ -81,7 +81,7 @@ def exec_log(record: Record | None, untold: Problem) -> dict[str, Any] | Problem
     """Return the value of a `inside.ExecLog` fact."""
     if record is None:
         return untold
-    said = text(record.body).splitlines()
+    said = lines_of(text(record.body))
     if said[:1] == ["denied"]:
         return Problem(Reason.DENIED, "this account may not read /var/log/audit; root or sudo is needed")
     if said[:1] == ["none"]:

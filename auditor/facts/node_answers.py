@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from auditor.facts.node import AddressFilter
-from auditor.facts.records import Answers, failed, first, missing, problem_at, text, whole
+from auditor.facts.records import Answers, failed, first, lines_of, missing, problem_at, text, whole
 from auditor.model import Problem, Reason
 
 #: ``Kubernetes v1.31.4``; k3s and RKE2 call themselves by the name they are run under: ``exe version v1.31.4+k3s1 (a562d090)``.
@@ -91,7 +91,7 @@ def address_filter(answers: Answers, fact: AddressFilter) -> Any:
     problem = failed(record, "systemctl show")
     if problem is not None:
         return problem
-    said = dict(line.partition("=")[::2] for line in text(record.body).splitlines())
+    said = dict(line.partition("=")[::2] for line in lines_of(text(record.body)))
     if "LoadState" not in said:
         return Problem(Reason.UNPARSABLE, "systemctl says nothing about the unit")
     return {

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 Tree: TypeAlias = dict[str, "Tree"]
+Decoded = TypeVar("Decoded")
 
 
 def _tree(paths: Iterable[str]) -> Tree:
@@ -46,7 +47,7 @@ def decoder(paths: tuple[str, ...], *, many: bool = False) -> Callable[[bytes], 
 
     ``a.b`` goes into an object, ``a[].b`` into every element of a list, ``a{}.b`` into every value of a map; the last
     part of a path is kept whole. Fields that are missing or null are left out. With ``many`` the document is a list.
-    The function raises ValueError when the document has another shape (`msgspec.DecodeError` is one).
+    The function raises ValueError when the document has another shape (`msgspec.DecodeError` is one) or is nested too deeply.
     """
     kind = _type("Projected", _tree(paths))
     wanted = msgspec.json.Decoder(list[kind] if many else kind)  # type: ignore[valid-type]
@@ -54,4 +55,16 @@ def decoder(paths: tuple[str, ...], *, many: bool = False) -> Callable[[bytes], 
     def decode(document: bytes) -> Any:
         return msgspec.to_builtins(wanted.decode(document))
 
-    return decode
+    return shallow(decode)
+
+
+def shallow(decode: Callable[[bytes], Decoded]) -> Callable[[bytes], Decoded]:
+    """Return a decoder of JSON that says with ValueError, as for whatever else is wrong, that a document is nested too deeply."""
+
+    def guarded(document: bytes) -> Decoded:
+        try:
+            return decode(document)
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
+
+    return guarded

@@ -77,6 +77,14 @@ def text(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
+def lines_of(said: str) -> list[str]:
+    """Return the lines of a text as the shell wrote them.
+
+    `str.splitlines` also cuts at a dozen other characters, all of which may stand in the name of a file.
+    """
+    return said.removesuffix("\n").split("\n") if said else []
+
+
 def whole(word: str, default: int = -1) -> int:
     """Return a word as a whole number, ``default`` for anything else."""
     return int(word) if re.fullmatch(r"-?[0-9]{1,18}", word) else default

@@ -12,7 +12,7 @@ from typing import Any
 
 from auditor.facts.host import ENGINE_PACKAGES, EnginePackages, Hardening, Mounts, SocketGroups
 from auditor.facts.host_answers import stat_problem
-from auditor.facts.records import Answers, Record, failed, first, missing, problem_at, text, whole
+from auditor.facts.records import Answers, Record, failed, first, lines_of, missing, problem_at, text, whole
 from auditor.model import Fact, Problem, Reason
 
 #: Unix sockets on which dockerd listens for its own purposes.
@@ -31,7 +31,7 @@ def mounts(answers: Answers) -> Any:
     if problem is not None:
         return problem
     points: dict[str, dict[str, str]] = {}
-    for cells in (line.split(" ") for line in text(record.body).splitlines()):
+    for cells in (line.split(" ") for line in lines_of(text(record.body))):
         if len(cells) == 4 and cells[0] != "nsfs" and not _OF_CONTAINERS.search(cells[3]):
             device, root, path = (re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), c) for c in cells[1:])  # blanks, proc(5)
             points[path] = {"path": path, "device": device, "root": root}  # a later one lies over an earlier one
@@ -46,7 +46,7 @@ def _scanned(answers: Answers) -> Iterator[tuple[int, bool, list[tuple[str, str]
         if record.words[0] == "listen" and len(record.words) == 2:
             unix: list[tuple[str, str]] = []
             tcp: list[str] = []
-            lines = iter(text(record.body).splitlines())
+            lines = iter(lines_of(text(record.body)))
             seen = next(lines, "") == "read"
             for line in lines:
                 letter, _, rest = line.partition(" ")
@@ -121,12 +121,12 @@ def socket_groups(answers: Answers) -> Any:
         return missing(answers)
     if groups.code not in (0, None, 2):  # 2: one of them isn't there (getent(1))
         return failed(groups, "listing groups")
-    rows = [line.split(":") for line in text(accounts.body).splitlines()]
+    rows = [line.split(":") for line in lines_of(text(accounts.body))]
     people = [(cells[0], whole(cells[2])) for cells in rows if len(cells) == 3]
     if not people:
         return failed(accounts, "listing accounts") or Problem(Reason.UNPARSABLE, "the host listed no account")
     found: dict[int, dict[str, Any]] = {}
-    for line in text(groups.body).splitlines():
+    for line in lines_of(text(groups.body)):
         cells = line.split(":")
         if len(cells) == 4 and whole(cells[2]) >= 0:
             gid = whole(cells[2])
@@ -147,13 +147,13 @@ def _parsed_packages(answers: Answers) -> tuple[str, dict[str, str], dict[str, t
     listed, policy = first(answers, "packages"), first(answers, "policy")
     if listed is None or policy is None:
         return missing(answers)
-    manager, *lines = text(listed.body).splitlines() or [""]
+    manager, *lines = lines_of(text(listed.body)) or [""]
     # A host lists hundreds of packages, of which a few are asked about.
     pairs = (line.split(" ") for line in lines if line.startswith(ENGINE_PACKAGES))
     installed = {p[0].partition(":")[0]: p[1] for p in pairs if len(p) == 2}
     newer: dict[str, tuple[str, str, bool]] = {}
     looked = 0
-    for words in (line.split(" ") for line in text(policy.body).splitlines()):
+    for words in (line.split(" ") for line in lines_of(text(policy.body))):
         if words[0] == "new" and len(words) == 4:
             newer[words[1].partition(":")[0]] = (words[2], words[3], False)
         elif words[0] == "security" and len(words) == 2 and (entry := newer.get(words[1].partition(":")[0])):
@@ -185,7 +185,7 @@ def hardening(answers: Answers) -> Any:
         return missing(answers)
     if isinstance(packages, Problem):
         return packages
-    lines = [line.split(" ") for line in text(record.body).splitlines()]
+    lines = [line.split(" ") for line in lines_of(text(record.body))]
     values: dict[str, list[list[str]]] = {}
     for first_word, *words in lines:
         values.setdefault(first_word, []).append(words)
@@ -193,7 +193,7 @@ def hardening(answers: Answers) -> Any:
     def word(name: str) -> str:
         return values[name][0][0] if values.get(name) and values[name][0] else ""
 
-    names = dict(line.partition("=")[::2] for line in text(release.body if release else b"").splitlines())
+    names = dict(line.partition("=")[::2] for line in lines_of(text(release.body if release else b"")))
     system = {key: names.get(key, "").strip().strip("\"'")[:60] for key in ("ID", "VERSION_ID", "SUPPORT_END")}
     pending = packages[2]
     heard = (address(w[0]) for w in values.get("tcp", ()) if w)

@@ -22,6 +22,7 @@ import msgspec
 from auditor.facts import inside, swarm
 from auditor.facts.docker import Document, reduce
 from auditor.facts.images import Images, reduce_history
+from auditor.facts.projection import shallow
 from auditor.facts.redact import redact_url
 from auditor.model import Problem, Reason
 from auditor.transports.base import TargetError
@@ -97,7 +98,9 @@ class _Busy(msgspec.Struct):
 
 
 _API_VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}")
-_LISTED = msgspec.json.Decoder(list[_Listed])
+_LISTED = shallow(msgspec.json.Decoder(list[_Listed]).decode)
+_VERSION = shallow(msgspec.json.Decoder(_Version).decode)
+_BUSY = shallow(msgspec.json.Decoder(_Busy).decode)
 
 
 def collect_engine(spec: EngineSpec, wanted: frozenset[str]) -> dict[str, Any]:
@@ -181,8 +184,8 @@ def _agreed(reader: _Reader, url: str) -> str:
     except _MissingError as error:
         raise TargetError(_unreachable(error.problem.reason, error.problem.detail, url)) from None
     try:
-        version = msgspec.json.decode(answer, type=_Version).api
-    except msgspec.DecodeError:
+        version = _VERSION(answer).api
+    except ValueError:
         version = ""
     if not _API_VERSION.fullmatch(version):
         raise TargetError(_unreachable(Reason.UNPARSABLE, "GET /version: what answers there is no Docker engine", url))
@@ -211,7 +214,7 @@ class _Reader:
         try:
             element = reduce(document, raw)
             if self.exec_ids is not None and document == "containers":
-                self.exec_ids += msgspec.json.decode(raw, type=_Busy).exec_ids or []
+                self.exec_ids += _BUSY(raw).exec_ids or []
         except ValueError as error:
             raise _MissingError(Problem(Reason.UNPARSABLE, f"GET {path}: {error}"[:300])) from None
         return element
@@ -279,8 +282,8 @@ class _Reader:
 
     def _listed(self, path: str) -> list[str]:
         try:
-            return list(dict.fromkeys(quote(element.id, safe=":") for element in _LISTED.decode(self.get(path))))
-        except msgspec.DecodeError as error:
+            return list(dict.fromkeys(quote(element.id, safe=":") for element in _LISTED(self.get(path))))
+        except ValueError as error:
             raise _MissingError(Problem(Reason.UNPARSABLE, f"GET {path}: {error}"[:300])) from None
 
     def membership(self) -> dict[str, Any]:

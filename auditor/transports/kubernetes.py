@@ -252,8 +252,15 @@ class _Reader:
                 raise _Unanswered(200, Reason.UNPARSABLE, f"GET {kind.path}: the answer is not a list")
             items = page.get("items", ())
             read += len(items)
-            kept = items if kind.reduce is None else [k for i in items if (k := kind.reduce(i)) is not None]
-            found.extend(alike.new(kept) if alike else kept)
+            try:
+                kept = items if kind.reduce is None else [k for i in items if (k := kind.reduce(i)) is not None]
+                found.extend(alike.new(kept) if alike else kept)
+            except (AttributeError, TypeError, ValueError, LookupError, RecursionError) as error:
+                # Fields whose form no schema on the server holds: this kind is lost, the others aren't.
+                detail = (
+                    f"GET {kind.path}: an object is not of the form that this kind has ({type(error).__name__}: {_line(error)})"
+                )
+                raise _Unanswered(200, Reason.UNPARSABLE, detail) from None
             self._listed = True
             token = page.get("metadata", {}).get("continue", "")
             if not token:
