@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +30,14 @@ def _inventory(help_: str) -> Options:
 def _job(inventory: Path | None, options: dict[str, Any]) -> Job:
     """Return what is scheduled, once everything that the audit would refuse has been refused here."""
     from auditor import schedule
-    from auditor.inventory import load
+    from auditor.inventory import limit, load
 
     library, selection, _ = session.prepare(options)
     selection.resolve(library)
     session.formats_of(options["formats"] or "json")
     chosen = load(inventory, elsewhere=True) if inventory is not None else None
     if chosen is not None:
-        chosen = session.plan(chosen, library, selection, options).inventory
+        chosen, _ = limit(chosen, options["limit"])
     return schedule.job(chosen, options)
 
 
@@ -106,6 +107,31 @@ def _schedule(audit_options: Options) -> click.Group:
     return schedule
 
 
+def _preflight(selecting: Options) -> click.Command:
+    @click.command()
+    @_inventory("What will be audited [this machine].")
+    @click.option("--limit", multiple=True, metavar="TARGET", help="Only this target or group, with * and ? (repeatable).")
+    @click.option("--jobs", type=click.IntRange(1, 256), default=16, show_default=True, help="Targets asked at once.")
+    @selecting
+    @click.option(
+        "--format", "format_", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to say it."
+    )
+    def preflight(inventory: Path | None, jobs: int, format_: str, **options: Any) -> None:
+        """Check logins, host keys, sudo and API rights of every target, and say which controls would be errors.
+
+        Exit code 3 when a target can't be audited or a control would be an error for want of rights, else 0.
+        """
+        from auditor import preflight as checking
+
+        library, selection, _ = session.prepare(options)
+        plan = session.plan(session.inventory_of(inventory), library, selection, options)
+        found = checking.check(plan, jobs)
+        click.echo(checking.to_json(found) if format_ == "json" else checking.to_text(found))
+        sys.exit(0 if all(f.ready for f in found) else 3)
+
+    return preflight
+
+
 def add_to(cli: click.Group, selecting: Options, gating: Options) -> None:
     """Make these commands part of the command line, with its options of selection and gates."""
     more = (
@@ -120,3 +146,4 @@ def add_to(cli: click.Group, selecting: Options, gating: Options) -> None:
         return command
 
     cli.add_command(_schedule(audit_options))
+    cli.add_command(_preflight(selecting))
