@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -29,6 +31,8 @@ HOST_ALWAYS: frozenset[Fact] = frozenset({System(), Processes()})
 CLUSTER_ALWAYS: frozenset[Fact] = frozenset({Server(), Objects("nodes"), Objects("namespaces")})
 #: Seconds that a run which is over waits for its threads; those that hang are left, and end with the program.
 PATIENCE = 3.0
+#: File descriptors that a target may take at once (its connection, an agent's, a file that is read), and some for the rest.
+DESCRIPTORS, SPARE = 4, 8
 
 
 def now() -> str:
@@ -73,7 +77,7 @@ class Collector:
         # Not a pool of the standard library's: the interpreter would wait for its threads, and one may hang in a name's look-up.
         workers = [
             threading.Thread(target=self._work, args=(waiting, started), name=f"audit-{i}", daemon=True)
-            for i in range(max(1, min(self.jobs, len(targets))))
+            for i in range(_affordable(min(self.jobs, len(targets))))
         ]
         try:
             for worker in workers:
@@ -144,6 +148,24 @@ class Collector:
         if not records.records:
             raise TargetError(answer.lost or _silent(records, answer.stdout))
         return answers.facts_of(records, ordered)
+
+
+def _affordable(jobs: int) -> int:
+    """Return how many targets can be asked at once with the file descriptors that we may have, of which each takes some."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        used = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError:
+        used = 64
+    wanted = used + SPARE + jobs * DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        jobs = min(jobs, (soft - used - SPARE) // DESCRIPTORS)
+    return max(1, jobs)
 
 
 class _Ssh:

@@ -201,8 +201,11 @@ class Connections:
             transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = login.connect_timeout
             with self._lock:
                 self._open.add(transport)
-            with _ended_after(login.connect_timeout + 5, transport):
-                transport.start_client(timeout=login.connect_timeout)
+            ready = threading.Event()
+            transport.start_client(event=ready)
+            end = time.monotonic() + login.connect_timeout  # paramiko's own limit counts with a clock that may be set
+            while not ready.wait(0.2) and transport.is_active() and time.monotonic() < end:
+                pass
             _check_exchanged(transport)
         except BaseException as error:
             if transport is not None:
@@ -225,8 +228,12 @@ class Connections:
 
 
 def _check_exchanged(transport: Any) -> None:
-    """Refuse a connection that was not ready in time: paramiko says nothing then."""
-    if transport.host_key is None or not transport.is_active():
+    """Raise what ended the exchange of keys, or that it was not done in time."""
+    if error := transport.get_exception():
+        raise error
+    if not transport.is_active():
+        raise EOFError("the server closed the connection")
+    if transport.host_key is None:
         raise TimeoutError("no end of the key exchange" if transport.remote_version else "no SSH server answered")
 
 
@@ -292,7 +299,7 @@ def _may_pass(error: BaseException, *, begun: bool) -> bool:
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return error.errno in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
     words = str(error).lower()
-    return begun and (isinstance(error, EOFError) or "banner" in words or "negotiation failed" in words)
+    return begun and (isinstance(error, EOFError) or "banner" in words)
 
 
 @contextlib.contextmanager
@@ -315,7 +322,7 @@ def _explained(login: Login, what: str = "") -> Iterator[None]:
 def _problem(error: BaseException, login: Login, *, slow: bool = False) -> Problem:
     import paramiko
 
-    at, said = login.at, " ".join(str(error).split())[:300]
+    at, said = login.at, _words(error)
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return Problem(Reason.UNPARSABLE, f"{at}: no common algorithm ({said})")
     if isinstance(error, socket.gaierror):
@@ -327,9 +334,15 @@ def _problem(error: BaseException, login: Login, *, slow: bool = False) -> Probl
         return Problem(Reason.UNREACHABLE, f"{at}: {error.strerror or error}{ours}")
     if slow or "timeout" in said.lower() or "timed out" in said.lower():
         return Problem(Reason.TIMEOUT, f"{at}: no SSH server answered in time")
+    if "protocol version" in said:
+        return Problem(Reason.UNREACHABLE, f"{at}: what answers is no SSH server")
     if "banner" in said.lower():
         return Problem(Reason.UNREACHABLE, f"{at}: the server closed the connection before it said what it is (MaxStartups?)")
     return Problem(Reason.UNREACHABLE, f"{at}: {said or 'the connection broke off'}")
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(getattr(error, "text", error)).split())[:300]
 
 
 # -- the conversation -------------------------------------------------------
@@ -340,9 +353,15 @@ BROKEN = Problem(Reason.TRUNCATED, "the connection broke off before the host had
 
 def _converse(transport: paramiko.Transport, command: str, script: bytes, timeout: float) -> ShellAnswer:
     """Send the script and read both streams at once until the command ends or the time is up."""
+    import paramiko
+
     deadline = time.monotonic() + timeout
     with _ended_after(timeout + 1, transport) as expired:
-        channel = transport.open_session(timeout=timeout)
+        try:
+            channel = transport.open_session(timeout=timeout)
+        except paramiko.ssh_exception.ChannelException as error:
+            detail = f"the server opens no session for this account ({_words(error)}; MaxSessions?)"
+            raise TargetError(Problem(Reason.DENIED, detail)) from None
         channel.settimeout(timeout)
         try:
             channel.exec_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import threading
 from collections.abc import Generator
@@ -39,8 +40,12 @@ def _read(file: str, passphrase: Secret | None) -> Any:
     except TypeError:  # cryptography's way to say that it is encrypted
         if passphrase is None:
             return f"the key {file} needs a passphrase (an agent, or passphrase_env, passphrase_file or passphrase_prompt)"
-    except (OSError, ValueError, UnsupportedAlgorithm, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
-        return f"the key {file} can't be read ({getattr(error, 'strerror', None) or type(error).__name__})"
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # that is about now, not about the key
+        return f"the key {file} can't be read ({error.strerror})"
+    except (ValueError, UnsupportedAlgorithm, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
+        return f"the key {file} can't be read ({type(error).__name__})"
     try:
         return paramiko.PKey.from_path(file, passphrase.reveal().encode())  # type: ignore[arg-type]  # bytes are what it takes
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm, paramiko.SSHException, paramiko.pkey.UnknownKeyType):

@@ -274,8 +274,9 @@ def test_jump_host(needs_hosts: None, tmp_path: Path) -> None:
         assert "jump host" in result.target("inner")["error"]
 
 
-def test_interrupt_keeps_what_is_there(spoilt: Spoilt, docker_host: DockerHost, tmp_path: Path) -> None:
-    """Ctrl-C while one host hangs: the report has the finished host, and the other as not done."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_keeps_what_is_there(spoilt: Spoilt, docker_host: DockerHost, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, or a service manager's signal, while one host hangs: the report has the finished host, and the other as not done."""
     hosts = [host_entry(docker_host, "good"), host_entry(spoilt, "hangs", user="hangs", ssh={"timeout": 100})]
     inventory = write_inventory(tmp_path, hosts)
     argv = ["audit", "-i", str(inventory), "-o", str(tmp_path / "out"), "--format", "json", "--no-store"]
@@ -286,11 +287,12 @@ def test_interrupt_keeps_what_is_there(spoilt: Spoilt, docker_host: DockerHost, 
         while not list(tmp_path.glob("out/evidence/good*")) and time.monotonic() < end:
             time.sleep(0.05)
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         start = time.monotonic()
         _, stderr = process.communicate(timeout=60)
     assert time.monotonic() - start < 10
     assert "Traceback" not in stderr, stderr
+    assert "interrupted: what was collected so far is reported" in stderr
     assert process.returncode == 3, stderr
     document = json.loads((tmp_path / "out/results.json").read_text())
     assert {t["name"]: t["status"] for t in document["targets"]} == {"good": "audited", "hangs": "failed"}
