@@ -153,6 +153,7 @@ def _together(control: Control, nodes: Sequence[_Node]) -> Outcome:
     if not observations:
         said = [f"{reason} ({count} nodes)" if count > 1 else reason for reason, count in reasons.most_common(_SHOWN)]
         return Outcome((), "; ".join(said))
+    observations = list(dict.fromkeys(observations))  # of a check's parts that say the same of a node, one will do
     return Outcome(tuple(_gathered(observations)), _outliers(observations))
 
 
@@ -211,8 +212,8 @@ def _gathered(observations: list[Observation]) -> list[Observation]:
         if len(group) <= ALIKE or status is Status.FAIL:
             shown += group
             continue
-        names = [_split(o.subject)[0] for o in group]
-        first = replace(group[0], subject=f"node/{len(group)} nodes/{rest}")
+        names = list(dict.fromkeys(_split(o.subject)[0] for o in group))
+        first = replace(group[0], subject=f"node/{len(names)} nodes/{rest}")
         shown.append(replace(first, source=f"{first.source}; {_few(names)}"))
     return shown
 

@@ -11,7 +11,7 @@ from auditor.facts.redact import REDACTED
 from auditor.facts.sides import Sides
 from auditor.model import Fact, Facts, Observation, Outcome, Problem
 from checks import base
-from checks.sides_agree import by_name
+from checks.sides_agree import by_name, number_of
 
 #: Flags that are each node's own.
 _OWN_FLAGS = frozenset(
@@ -107,6 +107,8 @@ def _judge(program: str, role: str, nodes: Mapping[str, Mapping[str, str]]) -> O
     subject, source = f"role/{role}/{program}", "command lines, manifests, kubelets' configuration"
     if not notes:
         some = next(iter(nodes.values()))
-        return base.verdict(subject, ok=True, expected=expected, actual=f"the same {len(some)} settings", source=source)
+        return base.verdict(
+            subject, ok=True, expected=expected, actual=f"the same {number_of(len(some), 'setting')}", source=source
+        )
     more = f"; and {len(notes) - _SHOWN} more" if len(notes) > _SHOWN else ""
     return base.manual(subject, expected=expected, actual="; ".join(notes[:_SHOWN]) + more, source=source)

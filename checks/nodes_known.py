@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.facts.sides import Sides
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, Status
 from checks import base
 
 
@@ -35,7 +35,7 @@ class NodesKnown:
 def _judge(host: Mapping[str, Any]) -> Observation:
     subject, expected, source = f"host/{host['target']}", "a node of this cluster, audited", "inventory, nodes of the cluster"
     if host["error"] is not None:
-        return base.error(subject, Problem(Reason.UNREACHABLE, host["error"]), expected=expected, source=source)
+        return Observation(subject, Status.ERROR, expected, host["error"], source)
     if host.get("unlisted"):
         problem = Problem(Reason.ABSENT, f"whether it is a node isn't known: {host['unlisted']}")
         return base.error(subject, problem, expected=expected, source=source)

@@ -24,8 +24,9 @@ class SidesAgree:
     """Every node's programs run with what the other sides say they should; one observation a node and program.
 
     Of ``static-pods`` the arguments of the running process (over SSH), those of its manifest as its kubelet read it (mirror pod,
-    over the API) and those that the API server tells of itself are compared; of ``kubelets`` their files (over SSH) and their
-    configuration in force (over the API). A node that only one side shows is not compared.
+    over the API), those that the API server tells of itself and those that k3s or RKE2 noted on its node are compared; of
+    ``kubelets`` their files (over SSH) and their configuration in force (over the API). A node that only one side shows
+    is not compared.
     """
 
     of: Literal["static-pods", "kubelets"]
@@ -64,10 +65,15 @@ def _static_pods(node: Mapping[str, Any]) -> Iterator[Observation]:
         if answers is not None and (process or manifest) is not None:
             sources.append("/flagz of the API server")
             differences += _said(process or manifest, answers, "process" if process is not None else "manifest")
+        given = entry.get("given")
+        if given and process is not None:
+            sources += ["annotation node-args", "command line"]
+            differences += _not_given(process, given)
         if not sources:
             continue
         late = entry["written"] - entry["started"] if process is not None and entry["written"] else 0
-        actual = f"the same {len(by_name(process or manifest))} flags"
+        compared = process or manifest if manifest is not None or answers is not None else given
+        actual = f"the same {number_of(len(by_name(compared)), 'flag')}"
         if late > RESTART_SECONDS and not differences:
             actual += f"; its manifest was written {late} s after the process started, which changed none of them"
         yield base.verdict(subject, not differences, expected=expected, actual=_list(differences) or actual,
@@ -140,6 +146,16 @@ def _apart(one: Sequence[str], other: Sequence[str], first: str, second: str) ->
             yield f"--{name}: {first} {_value(left.get(name))}, {second} {_value(right.get(name))}"
 
 
+def _not_given(process: Sequence[str], given: Sequence[str]) -> Iterator[str]:
+    """Compare what k3s or RKE2 was told to give: its own flags come with it."""
+    running = by_name(process)
+    for name, values in sorted(by_name(given).items()):
+        mine = running.get(name)
+        same = mine is not None and any(_means_the_same(values, v) for v in (mine[-1], ",".join(mine)))
+        if name[-1] not in "+-" and not same and REDACTED not in str((values, mine)):
+            yield f"--{name}: process {_value(mine)}, but k3s or RKE2 noted {_value(values)} on its node"
+
+
 def _said(args: Sequence[str], answers: Sequence[str], side: str) -> Iterator[str]:
     """Compare what was given only: the API server tells every flag, in a spelling of its own."""
     told = by_name(answers)
@@ -159,6 +175,11 @@ def _means_the_same(values: Sequence[str], answer: str) -> bool:
         return one == other
     spelled = {tuple(sorted(p.strip("\"' ") for p in text.split(","))) for text in (last, everything)}
     return tuple(sorted(p.strip("\"' ") for p in answer.split(","))) in spelled
+
+
+def number_of(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _value(values: list[str] | None) -> str:

@@ -192,7 +192,7 @@ def test_a_host_that_was_not_reached_leaves_the_api_and_says_so():
     assert found["k8s-apiserver-manifest-mode"].status is Status.ERROR
     known = found["cluster-nodes-known"]
     assert known.status is Status.ERROR
-    assert "no route to host" in known.observations[0].actual
+    assert known.observations[0].actual == "unreachable: no route to host"
 
 
 def test_a_host_of_another_cluster_is_a_failure():
@@ -342,6 +342,29 @@ def test_what_k3s_was_given_decides_what_it_names_and_nothing_else():
     assert found["cluster-manifests-in-force"].status is Status.NOT_APPLICABLE
 
 
+@pytest.mark.parametrize(("running", "status"), [
+    (["--profiling=false", "--anonymous-auth=false", "--feature-gates=A=true,B=true"], "pass"),
+    (["--profiling=0", "--feature-gates=A=true", "--feature-gates=B=true"], "pass"),
+    (["--profiling=false", "--profiling=true", "--feature-gates=A=true,B=true"], "fail"),
+    (["--feature-gates=A=true,B=true"], "fail"),
+])  # fmt: skip
+def test_what_k3s_noted_is_held_against_what_runs(running, status):
+    given = (
+        "--kube-apiserver-arg=profiling=false",
+        "--kube-apiserver-arg=feature-gates=A=true,B=true",
+        "--kube-apiserver-arg=v+=2",
+    )
+    found = judged(cluster(k3s("k3s-1", *given)), host("k3s-1", ("kube-apiserver", running)))
+    assert seen(found["cluster-manifests-in-force"]) == {"node/k3s-1/process/kube-apiserver": status}
+
+
+def test_a_server_whose_etcd_is_not_seen_is_an_error_beside_the_others():
+    other = k3s("k3s-2")
+    other["metadata"]["labels"]["node-role.kubernetes.io/etcd"] = "true"
+    found = judged(cluster(k3s("k3s-1"), other), host("k3s-1", ("kubelet", []), ("etcd", ["--cert-file=/a", "--key-file=/b"])))
+    assert seen(found["k8s-etcd-client-tls"]) == {"node/k3s-1/process/etcd": "pass", "node/k3s-2/process/etcd": "error"}
+
+
 def test_the_only_api_server_says_more_than_what_k3s_was_given():
     found = judged(cluster(k3s("k3s-1"), flags=FLAGZ))
     assert seen(found[ANONYMOUS]) == {"node/k3s-1/process/kube-apiserver": "pass"}
@@ -482,6 +505,9 @@ def test_many_nodes_alike_are_one_observation_but_failures_stay():
     finding = judged(cluster(*nodes, configs=strict))["k8s-kubelet-anonymous-auth"]
     assert seen(finding) == {"node/25 nodes/process/kubelet": "pass"}
     assert finding.observations[0].source.endswith("w-0, w-1, w-10, w-11, w-12 and 20 more")
+    modes = judged(cluster(*nodes, configs=strict))["k8s-kubelet-config-mode"]
+    assert seen(modes) == {"node/25 nodes/process/kubelet": "error"}, "two parts of the check say the same of each node"
+    assert len(modes.observations) == 1
     loose = dict.fromkeys(strict, LOOSE)
     assert len(judged(cluster(*nodes, configs=loose))["k8s-kubelet-anonymous-auth"].observations) == 25
 

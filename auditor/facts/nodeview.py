@@ -24,7 +24,10 @@ NEEDED: frozenset[Fact] = frozenset({Objects("nodes"), Objects("components"), Ap
 #: Managed services, by what their nodes' provider or the server's version says.
 _MANAGED = (("-eks-", "aws://", "EKS"), ("-gke.", "gce://", "GKE"), ("", "azure://", "AKS"))
 _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
-_SERVER_LABELS = (*_CONTROL_PLANE_LABELS, "node-role.kubernetes.io/controlplane", "node-role.kubernetes.io/etcd")
+_ETCD_LABEL = "node-role.kubernetes.io/etcd"  # of k3s and RKE2, where etcd runs inside the server or beside it
+_SERVER_LABELS = (*_CONTROL_PLANE_LABELS, "node-role.kubernetes.io/controlplane", _ETCD_LABEL)
+#: Where what k3s and RKE2 were told to give a program was read.
+GIVEN = "annotation node-args"
 _NO_FILES = "files of a node can't be seen over the API: they take SSH to the node's host"
 _CONFIGZ = "configz"
 #: What stands in /flagz for a value that is not shown to anybody.
@@ -159,6 +162,10 @@ def _view(
                 if isinstance(components, Problem):
                     why = f"the static pods can't be seen: {components.detail}"
                 processes.append(_entry(program, unseen=why))
+    if _ETCD_LABEL in labels and "etcd" not in {p["name"] for p in processes} | seen:
+        processes.append(
+            _entry("etcd", unseen=f"{name} is labelled as a server of etcd, but the API doesn't show how it runs there")
+        )
     addresses = frozenset(str(a.get("address", "")) for a in node.get("status", {}).get("addresses", ()))
     kubelet = str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", ""))
     return NodeView(name, tuple(processes), {} if isinstance(config, Problem) else config, addresses,
@@ -176,7 +183,7 @@ def _given_to_k3s(node: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     for program in (*(CONTROL_PLANE[:3] if server else ()), "kubelet", "kube-proxy"):
         values = flags.occurrences(words, f"--{program}-arg", flags.GO)
         args = [f"--{v.lstrip('-')}" for v in values] if not isinstance(values, Problem) else []
-        found.append(_entry(program, args, origin=f"annotation node-args of node/{name}", partial=more))
+        found.append(_entry(program, args, origin=f"{GIVEN} of node/{name}", partial=more))
     return found
 
 

@@ -13,7 +13,7 @@ from auditor.facts import flags
 from auditor.facts.components import CONTROL_PLANE
 from auditor.facts.host import Config, Files, Processes, System
 from auditor.facts.kubernetes import Objects
-from auditor.facts.nodeview import NodeView, flags_in_force
+from auditor.facts.nodeview import GIVEN, NodeView, flags_in_force
 from auditor.facts.platforms import built_in
 from auditor.facts.redact import identity
 from auditor.model import Evidence, Facts, Problem
@@ -28,10 +28,10 @@ class Sides:
     Value: ``{"nodes": [node], "hosts": [host]}``. A node is ``{"node", "host": the target's name or null, "roles": [text],
     "own": [its names and addresses], "programs": [program], "kubelet": {"files": {...} or null, "configz": {...} or null}}``; a
     program is ``{"program", "process": [arguments] or null, "manifest": [arguments] or null, "answers": [arguments] or null (what
-    the API server says of itself), "started": UNIX time, "written": UNIX time of its manifest or 0}``. A host is ``{"target",
-    "node": name or null (it's no node of this cluster), "error": text or null, "kubelet": bool (one runs there), "serves":
-    [program of a control plane], "etcd_of": text (why it's the etcd of this cluster, else empty), "unlisted": text (why the nodes
-    are not known, else empty)}``.
+    the API server says of itself), "given": [arguments] or null (what k3s or RKE2 was told to give it), "started": UNIX time,
+    "written": UNIX time of its manifest or 0}``. A host is ``{"target", "node": name or null (it's no node of this cluster),
+    "error": text or null, "kubelet": bool (one runs there), "serves": [program of a control plane], "etcd_of": text (why it's the
+    etcd of this cluster, else empty), "unlisted": text (why the nodes are not known, else empty)}``.
     """
 
     @property
@@ -174,13 +174,15 @@ def _node(node: Node, answers: list[str] | None) -> dict[str, Any]:
     programs = []
     for program in (*CONTROL_PLANE, "kube-proxy", "kubelet"):
         process = _one(host, program)
+        given = _args([p for p in api if str(p.get("origin", "")).startswith(GIVEN)], program)
         manifest = _args([p for p in api if p["contained"]], program)  # a mirror pod's
         if process is None and manifest is None:
             continue
         started = process["started"] if process else 0
         programs.append({
             "program": program, "process": list(process["args"]) if process else None, "manifest": manifest,
-            "answers": answers if program == "kube-apiserver" else None, "started": started, "written": _written(node, program),
+            "answers": answers if program == "kube-apiserver" else None, "given": given,
+            "started": started, "written": _written(node, program),
         })  # fmt: skip
     own = {node.name, *(node.api.addresses if node.api is not None else ())}
     return {
