@@ -17,7 +17,7 @@ TEST_ARGS ?=
 AUDIT_PACKAGES := python3-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core
 TEST_PACKAGES := $(AUDIT_PACKAGES) git openssh-server openssh-client sudo docker.io busybox-static dash chromium poppler-utils strace postgresql
 
-.PHONY: help audit test packages-audit packages-test lock docs
+.PHONY: help audit test packages-audit packages-test lock docs sbom
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -98,3 +98,7 @@ lock:
 
 docs: $(VENV)/.test
 	@$(VENV)/bin/python -m auditor.schema
+
+# A CycloneDX bill of materials of what requirements.lock names, on standard output.
+sbom:
+	@$(PYTHON) .ci/sbom.py

@@ -1,5 +1,6 @@
 """The built wheel, in an environment that holds nothing else: complete, and able to audit."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -42,13 +43,24 @@ def run(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build it from a copy, with the builder that the lock file names and nothing fetched besides."""
-    folder = tmp_path_factory.mktemp("build")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a Python with the builder that the lock file names and nothing besides."""
+    folder = tmp_path_factory.mktemp("builder")
     python = environment(folder / "venv")
     run(python, *PIP, *LOCKED, "-r", ROOT / "requirements-build.lock", cwd=folder)
+    return python
+
+
+@pytest.fixture(scope="module")
+def wheel(builder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it from a copy."""
+    return build(builder, tmp_path_factory.mktemp("build"))
+
+
+def build(python: Path, folder: Path) -> Path:
+    """Build the wheel from a copy below ``folder``, with nothing fetched, and return its path."""
     source = folder / "source"
-    source.mkdir()
+    source.mkdir(parents=True)
     for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "auditor", "benchmarks", "checks", "reports", "tests"):
         subprocess.run(["cp", "-r", ROOT / name, source / name], check=True)
     run(python, *PIP, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder / "dist", source, cwd=folder)
@@ -65,6 +77,20 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(python, *PIP, "install", "--no-index", "--no-deps", wheel, cwd=folder)
     run(python, *PIP, "check", cwd=folder)
     return python.parent
+
+
+def test_the_same_source_gives_the_same_wheel(wheel: Path, builder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another folder, on another day, under another umask; with a date given, twice the same."""
+    before = os.umask(0o077)
+    try:
+        again = build(builder, tmp_path / "elsewhere")
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+        dated = [build(builder, tmp_path / name) for name in ("one", "two")]
+    finally:
+        os.umask(before)
+    first, second, third, fourth = (hashlib.sha256(w.read_bytes()).hexdigest() for w in (wheel, again, *dated))
+    assert first == second
+    assert third == fourth
 
 
 def test_wheel_holds_the_code_and_all_its_data(wheel: Path) -> None:
