@@ -54,11 +54,15 @@ class Subject:
 
 
 def selection_of(benchmarks: Iterable[Benchmark], *, cluster: bool) -> str:
-    """Say in one line which controls the rights are for: empty where there are none."""
+    """Say in one line which controls the rights are for: empty where there are none.
+
+    A cluster is judged by the controls about its nodes too.
+    """
+    targets = ("cluster", "node") if cluster else ("docker-host", "node")
     versions: dict[str, list[str]] = {}
     controls: set[str] = set()
     for b in benchmarks:
-        if found := {c.key for c in b.controls if (c.target == "cluster") == cluster}:
+        if found := {c.key for c in b.controls if c.target in targets}:
             versions.setdefault(b.name, []).append(b.version)
             controls |= found
     named = ", ".join(f"{name} {'/'.join(listed)}" for name, listed in versions.items())

@@ -143,6 +143,17 @@ def test_it_is_no_more_than_they_need() -> None:
         assert "*" not in str(rule)
 
 
+def test_a_cluster_is_asked_for_controls_about_its_nodes_too() -> None:
+    text = said("--kubernetes", "--only", "k8s-apiserver-profiling")
+    assert "for 1 control of cis-kubernetes" in text
+    rules = [rule for d in yaml.safe_load_all(text) for rule in d.get("rules", ())]
+    assert {r for rule in rules for r in (*rule.get("resources", ()), *rule.get("nonResourceURLs", ()))} >= {
+        "nodes",
+        "pods",
+        "/flagz",
+    }
+
+
 def test_never_secrets_and_no_wildcard() -> None:
     text = said("--kubernetes", "--nodes-proxy")
     assert "secrets" not in {r for d in yaml.safe_load_all(text) for rule in d.get("rules", ()) for r in rule.get("resources", ())}
