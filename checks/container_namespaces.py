@@ -105,19 +105,23 @@ class HostNamespace(Everywhere):
         path = [f"container:{name_of_container(c)}" for c in chain[1:]]
         if mode == "host" or (self.namespace == "network" and "host" in (networks_of(last) or {})):
             return base.verdict(subject, ok=False, expected=expected, actual=" -> ".join([*path, "host"]), source=where)
-        if any(shares(c, _NAMES[self.namespace][1]) for c in (container, last)) and self._remapped(engine):
+        shared = any(shares(c, _NAMES[self.namespace][1]) for c in (container, last))
+        remapped = self._remapped(engine) if shared else False
+        if isinstance(remapped, Problem):
+            return base.error(subject, remapped, expected=expected, source=source("info", "SecurityOptions"))
+        if remapped:
             actual = " -> ".join([*path, mode or "private"]) + "; but its first process is in the namespace of dockerd"
             where = f"/proc of its first process: ns/{_NAMES[self.namespace][1]}"
             return base.verdict(subject, ok=False, expected=expected, actual=actual, source=where)
         shown = mode or ("private" if self.namespace != "user" else self._default(engine))
         return base.verdict(subject, ok=True, expected=expected, actual=" -> ".join([*path, shown]), source=where)
 
-    def _remapped(self, engine: EngineFacts) -> bool:
+    def _remapped(self, engine: EngineFacts) -> bool | Problem:
         """Whether a shared namespace contradicts the options: the user namespace does so only when the engine remaps users."""
         if self.namespace != "user":
             return True
         options = security_options(engine)
-        return not isinstance(options, Problem) and "name=userns" in options
+        return options if isinstance(options, Problem) else "name=userns" in options
 
     @staticmethod
     def _default(engine: EngineFacts) -> str:

@@ -127,8 +127,9 @@ def _named(file: Files, facts: Facts, instance: Instance) -> str | Problem:
 def _addresses(facts: Facts, searched: list[str]) -> list[Observation]:
     """Engines from 27.0 on say themselves which containerd they use."""
     known = {canonical(path) for path in searched}
-    wrong = []
-    for engine, info in engines.answers(facts, "info").read:
+    answers = engines.answers(facts, "info")
+    wrong = list(answers.missing)
+    for engine, info in answers.read:
         address = str((info.get("Containerd") or {}).get("Address") or "").removeprefix("unix://")
         if address and canonical(address) not in known:
             problem = Problem(Reason.ABSENT, f"the engine uses containerd at {base.show(address)}, which was not looked at")

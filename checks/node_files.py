@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from auditor.facts.host import NODE_FILES, Files
+from auditor.facts.host import NODE_FILES, Files, Processes
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
 from checks import base, running
 from checks.expectation import Expect
@@ -65,6 +65,9 @@ def mistaken(file: Files, facts: Facts, answer: Mapping[str, Any]) -> list[Obser
     """
     there = {entry["path"] for entry in answer["files"]}
     wrong = []
+    processes = facts.get(Processes())
+    if isinstance(processes, Problem) and file.node in _NAMED:  # who knows which files they were told to use
+        wrong.append(base.error(f"process/{NODE_FILES[file.node]}", processes, source="running processes"))
     for instance, source, named in _told(file, facts):
         if isinstance(named, Problem):
             wrong.append(base.error(instance.subject, named, source=source))

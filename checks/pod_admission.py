@@ -8,7 +8,7 @@ from typing import Any
 from auditor.model import Fact, Facts, Observation, Outcome, Problem, Status
 from checks.base import error, outcome, show
 from checks.namespace import NAMESPACES, exempted, read_namespaces
-from checks.pod_policies import POLICY_FACTS, PodPolicies, api_servers
+from checks.pod_policies import POLICY_FACTS, UNSEEN, PodPolicies, api_servers
 from checks.policy_rules import NODE
 from checks.rbac_rules import listed
 from checks.workload import ENFORCE, describe_level, enforced
@@ -52,6 +52,8 @@ class PodAdmission:
             by = policies.refusing(name, labels, NODE)
             if enforced(labels) in ("baseline", "restricted") and not off:
                 status = Status.PASS
+                if policies.unseen and not by:
+                    status, actual, undecided = Status.ERROR, f"{actual}; {UNSEEN}", True
             elif by:
                 status, actual = Status.PASS, f"{actual}; what gives away the node is refused by {listed(by)}"
             elif others:

@@ -18,6 +18,8 @@ HOOKS = "validatingwebhookconfigurations"
 _KINDS = (HOOKS, *policy_cel.KINDS, *policy_gatekeeper.KINDS, *policy_kyverno.KINDS, policy_scc.KIND)
 
 COMPONENTS = Objects("components")
+#: Why a label says nothing.
+UNSEEN = "whether the API servers check Pod Security could not be read"
 
 #: Every fact that `PodPolicies` reads.
 POLICY_FACTS: frozenset[Fact] = frozenset((COMPONENTS, *map(Objects, _KINDS)))
@@ -55,12 +57,13 @@ class PodPolicies:
     """Policies and webhooks by what they select. ``errors`` for what could not be read: then none of the answers is complete.
 
     ``switched_off`` says in words that an API server doesn't check Pod Security at all, so that the labels mean nothing; it is
-    empty where they don't say so, or can't be seen.
+    empty where they don't say so, or can't be seen; ``unseen`` is the problem where the API servers' pods could not be read.
     """
 
     def __init__(self, facts: Facts) -> None:
         self.switched_off = ""
         servers = api_servers(facts)
+        self.unseen = servers if isinstance(servers, Problem) else None
         for server in [] if isinstance(servers, Problem) else servers:
             if "PodSecurity" in server.get("flags", {}).get("disable-admission-plugins", ()):
                 self.switched_off = f"the API server {server['name']} has the plugin PodSecurity switched off"

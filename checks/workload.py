@@ -15,7 +15,7 @@ from auditor.model import Fact, Facts, Observation, Outcome, Problem, Status
 from checks.base import error, outcome, show
 from checks.namespace import NAMESPACES, exempted, read_namespaces
 from checks.pod_condition import Condition
-from checks.pod_policies import POLICY_FACTS, PodPolicies
+from checks.pod_policies import POLICY_FACTS, UNSEEN, PodPolicies
 from checks.policy_rules import refusal
 from checks.rbac_rules import listed
 from checks.workloads import (
@@ -130,6 +130,9 @@ class Workload:
         if doubtful and not others and admission:
             yield from admission.errors
         off = admission.switched_off if admission else ""
+        if blocked and not by and admission and admission.unseen:
+            yield error("cluster/apiservers", admission.unseen, source="static pods in kube-system")
+            off = UNSEEN
         yield self._admission(name, labels, used, others, off, by, blocked=blocked, incomplete=incomplete, doubtful=doubtful)
         for use in used:
             late = "; runs although the namespace now blocks it" if blocked else ""
@@ -161,7 +164,10 @@ class Workload:
         elif labels is None:
             status, actual = Status.ERROR, "its labels could not be read, or it was made while the cluster was read"
         elif blocked:
-            status, actual = Status.PASS, f"{actual}; violations are refused by {listed(by)}" if by else actual
+            status, actual = (
+                Status.ERROR if off == UNSEEN else Status.PASS,
+                f"{actual}; violations are refused by {listed(by)}" if by else actual,
+            )
         elif used and doubtful:
             status, actual = (
                 Status.MANUAL if others else Status.ERROR,
