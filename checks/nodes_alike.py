@@ -63,6 +63,8 @@ class NodesAlike:
 
 def _settings(node: Mapping[str, Any], entry: Mapping[str, Any], *, live: bool) -> dict[str, str] | None:
     args = entry["process"] if entry["process"] is not None else entry["manifest"]
+    if args is None:
+        return None  # several run, each with its own
     found = {
         f"--{n}": ",".join(_neutral(v, node["own"]) for v in values) for n, values in by_name(args).items() if n not in _OWN_FLAGS
     }

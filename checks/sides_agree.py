@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from auditor.facts.components import CONTROL_PLANE
 from auditor.facts.flags import FALSE_WORDS, TRUE_WORDS, duration_of
 from auditor.facts.redact import REDACTED
 from auditor.facts.sides import Sides
@@ -50,6 +51,10 @@ def _static_pods(node: Mapping[str, Any]) -> Iterator[Observation]:
     for entry in node["programs"]:
         subject, expected = f"node/{node['node']}/process/{entry['program']}", "the process runs with what its manifest says"
         process, manifest, answers = entry["process"], entry["manifest"], entry["answers"]
+        if entry.get("several") and entry["program"] in CONTROL_PLANE and node["host"] is not None:
+            actual = f"{entry['several']} of them run or have a manifest there, so which one is which isn't known"
+            yield base.verdict(subject, ok=False, expected=expected, actual=actual, source="mirror pods, running processes")
+            continue
         if process is None and manifest is not None and node["host"] is not None:
             yield base.verdict(subject, ok=False, expected=expected, actual=f"no {entry['program']} runs there",
                                source="mirror pod, running processes")  # fmt: skip

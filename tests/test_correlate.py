@@ -255,6 +255,29 @@ def test_a_node_whose_host_runs_no_kubelet_is_another_or_dead():
     assert "no kubelet runs there" in found["cluster-nodes-known"].observations[0].actual
 
 
+def test_a_host_whose_programs_cannot_be_seen_is_not_said_to_run_no_kubelet():
+    blind = host("cp-1", processes=Problem(Reason.DENIED, "hidepid"))
+    found = judged(cluster(node("cp-1", control_plane=True), pods=[mirror("kube-apiserver", "cp-1", SECURE)]), blind)
+    assert seen(found["cluster-nodes-known"]) == {"host/cp-1": "pass"}
+    assert found[ANONYMOUS].status is Status.PASS, "the API shows it"
+    assert found["k8s-kubelet-anonymous-auth"].status is Status.ERROR
+
+
+def test_a_static_pod_of_a_node_that_is_not_there_vouches_for_nothing():
+    finding = judged(cluster(node("cp-1"), pods=[mirror("kube-apiserver", "gone", SECURE)]))[ANONYMOUS]
+    assert seen(finding) == {"cluster/process/kube-apiserver": "error"}
+
+
+def test_one_manifest_and_two_processes_do_not_agree():
+    two = host("cp-1", ("kubelet", []), ("kube-apiserver", SECURE), ("kube-apiserver", ["--profiling=true"]))
+    found = judged(cluster(node("cp-1", control_plane=True), pods=[mirror("kube-apiserver", "cp-1", SECURE)]), two)
+    apart = found["cluster-manifests-in-force"]
+    assert seen(apart) == {"node/cp-1/process/kube-apiserver": "fail"}
+    assert apart.observations[0].actual.startswith("2 of them run")
+    assert found["cluster-nodes-alike"].status is Status.NOT_APPLICABLE
+    assert found["k8s-apiserver-profiling"].status is Status.FAIL
+
+
 def test_a_virtual_clusters_control_plane_on_a_worker_is_a_workload():
     virtual = (("kubelet", []), ("kube-apiserver", SECURE), ("etcd", ["--cert-file=/a", "--key-file=/b"]))
     found = judged(cluster(node("w-1")), host("w-1", *virtual))

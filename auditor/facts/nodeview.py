@@ -90,7 +90,10 @@ def views(cluster: Facts, seen_elsewhere: Mapping[str, frozenset[str]]) -> list[
     known = {str(n.get("metadata", {}).get("name", "")): n for n in nodes} if isinstance(nodes, list) else {}
     pods: dict[str, list[Mapping[str, Any]]] = {}
     for pod in components if isinstance(components, list) else ():
-        pods.setdefault(str(pod["node"]), []).append(pod)
+        if str(pod["node"]) in known or not isinstance(
+            nodes, list
+        ):  # else its node is gone, or never was: no kubelet vouches for it
+            pods.setdefault(str(pod["node"]), []).append(pod)
     servers = sum(pod["program"] == "kube-apiserver" for own in pods.values() for pod in own)
     server = _version(cluster) if servers < 2 else ""  # of several, only one has said which it is
     found = [

@@ -28,10 +28,11 @@ class Sides:
     Value: ``{"nodes": [node], "hosts": [host]}``. A node is ``{"node", "host": the target's name or null, "roles": [text],
     "own": [its names and addresses], "programs": [program], "kubelet": {"files": {...} or null, "configz": {...} or null}}``; a
     program is ``{"program", "process": [arguments] or null, "manifest": [arguments] or null, "answers": [arguments] or null (what
-    the API server says of itself), "given": [arguments] or null (what k3s or RKE2 was told to give it), "started": UNIX time,
-    "written": UNIX time of its manifest or 0}``. A host is ``{"target", "node": name or null (it's no node of this cluster),
-    "error": text or null, "kubelet": bool (one runs there), "serves": [program of a control plane], "etcd_of": text (why it's the
-    etcd of this cluster, else empty), "unlisted": text (why the nodes are not known, else empty)}``.
+    the API server says of itself), "given": [arguments] or null (what k3s or RKE2 was told to give it), "several": int (how
+    many run or have a manifest, 0 for one), "started": UNIX time, "written": UNIX time of its manifest or 0}``. A host is
+    ``{"target", "node": name or null (it's no node of this cluster), "error": text or null, "kubelet": bool (one runs there),
+    "serves": [program of a control plane], "etcd_of": text (why it's the etcd of this cluster, else empty), "unlisted": text (why
+    the nodes are not known, else empty)}``.
     """
 
     @property
@@ -135,7 +136,9 @@ def processes_of(host: Evidence) -> Sequence[Mapping[str, Any]]:
 
 
 def runs_kubelet(host: Evidence) -> bool:
-    """Return whether a kubelet runs on a host, by itself or inside another program."""
+    """Return whether a kubelet runs on a host, by itself or inside another program, as far as that is known."""
+    if isinstance(host.get(Processes()), Problem):
+        return True  # it can't be seen, and a node is what the host is named for
     running = processes_of(host)
     if any("--disable-agent" in p["args"] for p in running if p["name"] == "k3s"):
         return False  # a server that is no node
@@ -164,6 +167,10 @@ def _one(processes: Sequence[Mapping[str, Any]], program: str) -> Mapping[str, A
     return mine[0] if len(mine) == 1 else None
 
 
+def _number(processes: Sequence[Mapping[str, Any]], program: str) -> int:
+    return sum(p["name"] == program and "unseen" not in p and "elsewhere" not in p for p in processes)
+
+
 def _args(processes: Sequence[Mapping[str, Any]], program: str) -> list[str] | None:
     found = _one(processes, program)
     return None if found is None else list(found["args"])
@@ -176,12 +183,13 @@ def _node(node: Node, answers: list[str] | None) -> dict[str, Any]:
         process = _one(host, program)
         given = _args([p for p in api if str(p.get("origin", "")).startswith(GIVEN)], program)
         manifest = _args([p for p in api if p["contained"]], program)  # a mirror pod's
-        if process is None and manifest is None:
+        several = max(_number(host, program), _number([p for p in api if p["contained"]], program))
+        if process is None and manifest is None and several < 2:
             continue
         started = process["started"] if process else 0
         programs.append({
             "program": program, "process": list(process["args"]) if process else None, "manifest": manifest,
-            "answers": answers if program == "kube-apiserver" else None, "given": given,
+            "answers": answers if program == "kube-apiserver" else None, "given": given, "several": several if several > 1 else 0,
             "started": started, "written": _written(node, program),
         })  # fmt: skip
     own = {node.name, *(node.api.addresses if node.api is not None else ())}
