@@ -88,7 +88,7 @@ def listings(view: View) -> list[Listing]:
 def said(listing: Listing) -> str:
     """Return how much of a kind there is, in words."""
     if listing.kind == "host":
-        return f"{listing.count:,} with {plural(len(listing.things), 'different system')}"
+        return f"{listing.count:,} with {plural(len(listing.things), 'system')}"
     if listing.kind == "cluster":
         return f"{listing.count:,}"
     alike = "" if len(listing.things) == listing.recorded else f", {len(listing.things):,} different"
