@@ -7,23 +7,37 @@ import getpass
 import secrets
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from auditor import __version__, catalogue, correlate, engine, evidence, score
+from auditor.closing import Closing
 from auditor.collect import Collector, now
 from auditor.credentials import Credentials
 from auditor.editions import Edition
 from auditor.facts.kubernetes import Server
 from auditor.facts.node import KubernetesVersion
-from auditor.inventory import Inventory, target_of
-from auditor.model import AuditRun, Benchmark, Evidence, Fact, Finding, Problem, Reason, Target, TargetResult, TargetStatus
+from auditor.inventory import Inventory, Spec, target_of
+from auditor.journal import Entry, Journal, Memory
+from auditor.model import (
+    AuditRun,
+    Benchmark,
+    BenchmarkInfo,
+    Evidence,
+    Fact,
+    Finding,
+    Problem,
+    Reason,
+    Target,
+    TargetResult,
+    TargetStatus,
+)
 from auditor.progress import Progress
 from auditor.tailoring import NOTHING, Tailoring
 from auditor.targets import result_of
-from auditor.versions import Choice, Running, because_of, choose, fits, running_of, some
+from auditor.versions import Choice, Running, because_of, choose, fits, running_of
 from auditor.yamlfile import InputError, Mistake, did_you_mean
 
 #: What is audited against when nothing is asked for.
@@ -108,6 +122,10 @@ class Benchmarks:
         """Return every version that may judge some target."""
         return tuple(b for f in self.families for b in f.benchmarks)
 
+    def infos(self) -> list[BenchmarkInfo]:
+        """Return the words of every version that may judge some target."""
+        return [catalogue.info(b) for b in self.all()]
+
     def of(self, evidence: Evidence, cluster: Evidence | None = None) -> list[tuple[Benchmark, Choice]]:
         """Return the benchmarks that judge this evidence, and why these versions.
 
@@ -147,98 +165,147 @@ class Plan:
         return Collector(self.inventory, needs("host"), needs("cluster"), jobs, deadline, self.credentials)
 
 
-def unfinished(inventory: Inventory, judge: Judge) -> list[Evidence]:
-    """Return what stands for the targets that an interrupted run did not finish: listed, never silently missing."""
-    problem = Problem(Reason.ABSENT, "the run was interrupted before this target was done")
-    targets = [target_of(spec) for spec in inventory.specs()]
-    return [Evidence(t, "", {}, TargetStatus.FAILED, problem) for t in targets if not judge.has(t.name)]
+#: What stands in the results for a target that a run did not come to: it is listed, never silently missing.
+NOT_DONE = "before this target was done"
+
+
+def unfinished(asked: Iterable[Spec], judge: Judge) -> list[Evidence]:
+    """Return what stands for the targets that an interrupted run asked, or would have, and did not finish."""
+    problem = Problem(Reason.ABSENT, f"the run was interrupted {NOT_DONE}")
+    targets = map(target_of, asked)
+    return [waiting_for(t, problem) for t in targets if not judge.has(t.name)]
+
+
+def waiting_for(target: Target, problem: Problem) -> Evidence:
+    """Return what stands for a target that the run has not come to."""
+    return Evidence(target, "", {}, TargetStatus.FAILED, problem)
+
+
+def is_done(found: Evidence) -> bool:
+    """Return whether a target need not be asked when the run goes on: a host that can't be reached is done as well."""
+    return found.status is not TargetStatus.FAILED or found.error is None or NOT_DONE not in found.error.detail
 
 
 class Judge:
-    """Judges evidence as it comes in and makes the run of it.
+    """Judges evidence as it comes in, gives the results to a journal, and makes the run of them.
 
     A cluster and the hosts that it names as its nodes are judged by the same versions, and the cluster by what its nodes show too,
-    whichever of them comes first; it costs least when clusters come last.
+    whichever of them comes first; it costs least when clusters come last. ``together`` are the names of the nodes of each such
+    cluster, as far as they are audited: evidence of whatever is in none of these is not kept, that of the others until all of
+    theirs is there. Without it nobody knows who is still to come, and all is kept. ``started`` is when the run began (ISO 8601).
     """
 
-    def __init__(self, benchmarks: Benchmarks, selection: dict[str, object]) -> None:
+    def __init__(
+        self,
+        benchmarks: Benchmarks,
+        selection: Mapping[str, object],
+        journal: Journal | None = None,
+        together: Mapping[str, Sequence[str]] | None = None,
+        started: str = "",
+    ) -> None:
         self._benchmarks = benchmarks
         self._selection = selection
-        self._started = now()
-        self._evidence: dict[str, Evidence] = {}
-        self._findings: dict[str, list[Finding]] = {}
-        self._chosen: dict[str, list[tuple[Benchmark, Choice]]] = {}
+        self._started = started or now()
+        self._journal = Memory() if journal is None else journal
+        self._together = together
+        self._incomplete = {c: {c, *nodes} for c, nodes in (together or {}).items()}
+        self._judged: set[str] = set()
+        self._evidence: dict[str, Evidence] = {}  # of what may be judged again, or be judged with
+        self._chosen: dict[str, list[tuple[Benchmark, Choice]]] = {}  # of the same
         self._clusters: dict[str, Evidence] = {}  # by the names of their nodes
 
     def has(self, name: str) -> bool:
         """Return whether a target has been judged."""
-        return name in self._evidence
+        return name in self._judged
+
+    def expect(self, cluster: Evidence) -> None:
+        """Take note of a cluster that is to be judged later, so that its nodes are judged as they will be with it."""
+        for node in cluster.target.nodes:
+            self._clusters.setdefault(node, cluster)
+
+    def ready(self, cluster: str) -> bool:
+        """Return whether all nodes of a cluster have been judged."""
+        return self._together is not None and self._incomplete.get(cluster, set()) <= {cluster}
 
     def add(self, found: Evidence) -> list[Finding]:
         """Judge one target and return its findings; a target that was not audited has none."""
         name = found.target.name
         self._evidence[name] = found
+        self._chosen.pop(name, None)
+        self.expect(found)
+        entries = []
         for node in found.target.nodes:
-            self._clusters.setdefault(node, found)
-            if node in self._evidence:
-                self._judge(self._evidence[node])
+            if node in self._evidence and node in self._judged:
+                entries += self._judge(self._evidence[node])
         cluster = self._clusters.get(name)
-        if cluster is not None:
-            self._findings.pop(cluster.target.name, None)
-            self._judge(cluster)
-        return self._judge(found)
+        if cluster is not None and cluster.target.name in self._judged:
+            self._chosen.pop(cluster.target.name, None)
+            entries += self._judge(cluster)
+        entries += self._judge(found)
+        self._judged.add(name)
+        self._journal.keep(entries)
+        self._forget(name)
+        return list(entries[-1].findings)
 
-    def _judge(self, found: Evidence) -> list[Finding]:
+    def _judge(self, found: Evidence) -> list[Entry]:
+        """Return the entry of a target; none when it has one already that is no other."""
         name = found.target.name
         chosen = self._benchmarks.of(found, self._clusters.get(name)) if found.status is TargetStatus.AUDITED else []
-        if name not in self._findings or [b for b, _ in chosen] != [b for b, _ in self._chosen[name]]:
-            benchmarks = self._benchmarks.tailoring.benchmarks([b for b, _ in chosen], found.target)
-            if found.target.transport == "kubernetes":
-                self._findings[name] = correlate.judge(benchmarks, found, [self._node(n) for n in found.target.nodes])
-            else:
-                self._findings[name] = engine.judge(benchmarks, found)
+        if self._chosen.get(name) == chosen:
+            return []
         self._chosen[name] = chosen
-        return self._findings[name]
+        benchmarks = self._benchmarks.tailoring.benchmarks([b for b, _ in chosen], found.target)
+        if found.target.transport == "kubernetes":
+            findings = correlate.judge(benchmarks, found, [self._node(n) for n in found.target.nodes])
+        else:
+            findings = engine.judge(benchmarks, found)
+        marked = self._benchmarks.tailoring.register(self._started).mark(findings, found.target.groups)
+        met = {(f.benchmark, f.version) for f in findings}
+        used = tuple((b.ref, choice) for b, choice in chosen if (b.name, b.version) in met)
+        return [Entry(_result(found, chosen), used, tuple(marked), is_done(found))]
 
     def _node(self, name: str) -> Evidence:
         problem = Problem(Reason.ABSENT, "it was not audited in this run")
         return self._evidence.get(name) or Evidence(Target(name, ""), "", {}, TargetStatus.EXCLUDED, problem)
 
+    def _forget(self, name: str) -> None:
+        """Let go of the evidence that nothing else will be judged with."""
+        if self._together is None:
+            return
+        for cluster, missing in list(self._incomplete.items()):
+            missing.discard(name)
+            if not missing:
+                del self._incomplete[cluster]
+        needed = {n for c in self._incomplete for n in (c, *self._together[c])}
+        for gone in [n for n in self._evidence if n not in needed]:
+            del self._evidence[gone]
+            self._chosen.pop(gone, None)
+        self._clusters = {n: c for n, c in self._clusters.items() if c.target.name in needed}
+
     def run(self, order: Iterable[str], excluded: Iterable[str] = (), identity: str = "") -> AuditRun:
         """Return the finished run with its targets in ``order`` (names), the excluded ones last."""
-        names = [n for n in order if n in self._evidence]
-        findings = [f for n in names for f in self._findings[n]]
-        infos = []
-        notices: dict[str, list[str]] = {}
-        for benchmark in self._benchmarks.all():
-            choices = {n: c for n in names if (c := self._choice(n, benchmark)) is not None}
-            if choices:
-                infos.append(dataclasses.replace(catalogue.info(benchmark), selected_because=because_of(choices)))
-            for name, choice in choices.items():
-                if choice.warning:
-                    notices.setdefault(choice.warning, []).append(name)
-        targets = [self._result(n) for n in names]
-        targets += [result_of(left_out(n)) for n in excluded]
-        marked, registers = self._benchmarks.tailoring.applied(findings, targets, self._started)
-        said = tuple(f"{some(named)}: {warning}" for warning, named in notices.items())
-        return AuditRun(identity or new_id(), self._started, now(), __version__, operator(), tuple(targets), tuple(infos),
-                        marked, score.scores(marked), self._selection, said, registers)  # fmt: skip
+        closing = Closing(self._benchmarks, self._started)
+        targets: list[TargetResult] = []
+        findings: list[Finding] = []
+        for entry in self._journal.entries(order):
+            targets.append(entry.target)
+            findings += closing.add(entry)
+        for name in excluded:
+            targets.append(result_of(left_out(name)))
+            closing.add(Entry(targets[-1]))
+        return AuditRun(identity or new_id(), self._started, now(), __version__, operator(), tuple(targets),
+                        tuple(closing.infos()), tuple(findings), score.scores(findings), self._selection, closing.notices(),
+                        closing.registers())  # fmt: skip
 
-    def _choice(self, name: str, benchmark: Benchmark) -> Choice | None:
-        """Return why a benchmark judged a target, None when it has no finding on it."""
-        for chosen, choice in self._chosen[name]:
-            if chosen is benchmark and any((f.benchmark, f.version) == (chosen.name, chosen.version) for f in self._findings[name]):
-                return choice
-        return None
 
-    def _result(self, name: str) -> TargetResult:
-        """Return a target with a line for each of its benchmarks whose version follows from its Kubernetes."""
-        result = result_of(self._evidence[name])
-        lines = {}
-        for benchmark, choice in self._chosen.get(name, ()):
-            if choice.because != benchmark.selected_because or choice.warning:
-                lines[benchmark.name] = f"{benchmark.version}: {because_of({name: choice})}"
-        return dataclasses.replace(result, facts={**result.facts, **lines}) if lines else result
+def _result(found: Evidence, chosen: Sequence[tuple[Benchmark, Choice]]) -> TargetResult:
+    """Return a target with a line for each of its benchmarks whose version follows from its Kubernetes."""
+    result = result_of(found)
+    lines = {}
+    for benchmark, choice in chosen:
+        if choice.because != benchmark.selected_because or choice.warning:
+            lines[benchmark.name] = f"{benchmark.version}: {because_of({found.target.name: choice})}"
+    return dataclasses.replace(result, facts={**result.facts, **lines}) if lines else result
 
 
 def new_id() -> str:
@@ -265,12 +332,19 @@ def clusters_last(found: Iterable[Evidence]) -> list[Evidence]:
     return sorted(found, key=lambda e: bool(e.target.nodes))
 
 
+def nodes_of(targets: Iterable[Target]) -> dict[str, tuple[str, ...]]:
+    """Return the names of the nodes of each cluster that names any, as far as they are among these targets."""
+    known = {t.name: t for t in targets}
+    return {t.name: tuple(n for n in t.nodes if n in known) for t in known.values() if t.nodes}
+
+
 def consume(stream: Iterable[Evidence], judge: Judge, progress: Progress, folder: Path | None) -> list[str]:
     """Judge each target as it comes, tell the progress, and keep its evidence as a bundle in ``folder``.
 
-    Clusters that name nodes wait for the end, also when the stream is interrupted. Returns what could not be kept, and why.
+    Clusters that name nodes wait for these, at most to the end, also when the stream is interrupted. Returns what could not be
+    kept, and why.
     """
-    held: list[Evidence] = []
+    held: dict[str, Evidence] = {}
     unkept: list[str] = []
     try:
         for found in stream:
@@ -280,10 +354,14 @@ def consume(stream: Iterable[Evidence], judge: Judge, progress: Progress, folder
                 except OSError as error:  # a full disk; the verdicts must not be lost with the bundle
                     unkept.append(f"the evidence of {found.target.name} was not kept: {error.strerror}")
             if found.target.nodes:
-                held.append(found)
+                judge.expect(found)
+                held[found.target.name] = found
             else:
                 progress.target(found, judge.add(found))
+            for name in [n for n in held if judge.ready(n)]:
+                cluster = held.pop(name)
+                progress.target(cluster, judge.add(cluster))
     finally:
-        for found in held:
-            progress.target(found, judge.add(found))
+        for cluster in held.values():
+            progress.target(cluster, judge.add(cluster))
     return unkept

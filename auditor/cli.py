@@ -98,10 +98,23 @@ def cli() -> None:
 @storing
 @click.option("--no-store", is_flag=True, help="Keep no run history.")
 @click.option("--recheck", metavar="RUN", help="Audit again just what failed or was an error in this run, and show what changed.")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted or killed: what is done is not asked again.")
+@click.option("--run", "run_id", metavar="ID", help="The run's id; one that was begun already is gone on with.")
+@click.option("--shard", metavar="I/N", help="Only this part of the targets; all shards of a run give the same --run and --store.")
 @click.option("--demo", is_flag=True, help="Audit the evidence that ships with the program: a full report in seconds.")
 def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None, **options: Any) -> None:  # noqa: FBT001
     """Collect, judge, score, store and report. Without an inventory, this machine."""
-    if (recheck := options.pop("recheck")) is not None:
+    from auditor import runs
+    from auditor.summary import EXIT_OK, EXIT_TARGET
+
+    recheck, resume = options.pop("recheck"), options.pop("resume")
+    part, kept_in = runs.part_of(options, no_store=no_store or demo or recheck is not None), None
+    if resume is not None:
+        if demo or no_store or recheck is not None:
+            raise click.UsageError("--resume goes by the history: not with --demo, --no-store or --recheck")
+        kept_in = session.open_store(store)
+        part, inventory = runs.resumed(resume, options, inventory, kept_in)
+    if recheck is not None:
         if demo:
             raise click.UsageError("--demo can't be re-checked: its evidence never changes")
         sys.exit(cli_history.recheck(recheck, session.inventory_of(inventory), options, store, no_store=no_store))
@@ -113,8 +126,10 @@ def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None,
         kept_in = session.store_unless(store, no_store)
         sys.exit(session.finish(session.demo_run(library, selection), options, formats, gates, kept_in))
     plan = session.plan(session.inventory_of(inventory), library, selection, options)
-    kept_in = session.store_unless(store, no_store)
-    run, folder = session.run_audit(plan, options)
+    kept_in = kept_in or session.store_unless(store, no_store)
+    run, folder = runs.audit(plan, options, kept_in, part)
+    if run is None:
+        sys.exit(session.say_problems(options["problems"]) or (EXIT_TARGET if options["lost"] else EXIT_OK))
     code = session.finish(run, {**options, "output": folder}, formats, gates, kept_in)
     if inventory is None and not any(t.roles for t in run.targets):
         _demo_beside(folder, formats, library, selection, quiet=options["quiet"])
@@ -139,12 +154,13 @@ def _demo_beside(folder: Path, formats: list[str], library: Library, selection: 
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the evidence.")
 def collect(inventory: Path | None, output: Path, **options: Any) -> None:
     """Write the evidence of every target, redacted, as one file each."""
+    from auditor import runs
     from auditor.summary import exit_code
 
     library, selection, _ = session.prepare(options)
     plan = session.plan(session.inventory_of(inventory), library, selection, options)
     session.check_writable(output)
-    run = session.gather(plan, options, output).run(plan.order, plan.excluded)
+    run = runs.collected(plan, options, output)
     if not options["quiet"]:
         click.echo(f"written: {output} ({sum(t.status == 'audited' for t in run.targets)} of {len(run.targets)} targets)")
         session.say_lost(run)

@@ -157,7 +157,7 @@ def history(context: click.Context, /, **options: Any) -> None:
     with session.open_store(options["store"]) as store:
         asked = {"target": options["target"], "benchmark": options["benchmark"], "since": since}
         runs = store.history(options["count"] if not options["failures"] else 1_000_000, **asked)
-        full = next((r for r in runs if r.kind == "full"), None)
+        full = next((r for r in runs if r.kind == "full" and r.status != "running"), None)
         if options["failures"]:
             if full is None:
                 click.echo("no full run yet")
@@ -217,7 +217,7 @@ def recheck(wanted: str, chosen: Inventory, options: dict[str, Any], store: str 
     """Audit again what failed or was an error in a run, show what changed, and return the exit code. Raises `InputError`."""
     import dataclasses
 
-    from auditor import inventory
+    from auditor import inventory, runs
     from auditor import recheck as again
 
     if options["benchmarks"] or options["only"] or options["level"] != 2:
@@ -244,7 +244,8 @@ def recheck(wanted: str, chosen: Inventory, options: dict[str, Any], store: str 
     plan = session.plan(chosen, library, selection, given)
     formats = session.formats_of(options["formats"])
     kept_in = session.store_unless(store, no_store)
-    run, folder = session.run_audit(plan, given)
+    run, folder = runs.audit(plan, given, None, runs.Part())
+    assert run is not None, "nobody else does a part of it"
     run = again.restrict(dataclasses.replace(run, selection={**run.selection, "limit": list(options["limit"])}), asked)
     code = session.finish(run, {**given, "output": folder}, formats, gates, kept_in)
     if not options["quiet"]:

@@ -36,11 +36,15 @@ def _print_table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[st
     console.print(table)
 
 
+def _kind(run: RunSummary) -> str:
+    return ", ".join([run.kind, *([run.status] if run.status != "finished" else []), *(["baseline"] if run.baseline else [])])
+
+
 def show_history(runs: Sequence[RunSummary]) -> None:
     """Print runs, one a line."""
     columns = [("run", False), ("started", False), ("kind", False), ("targets", True), ("audited", True), ("score %", True),
                ("coverage %", True), ("fail", True), ("error", True)]  # fmt: skip
-    rows = [[r.id, r.started, r.kind + (", baseline" if r.baseline else ""), str(r.targets), str(r.audited), percent(r.score),
+    rows = [[r.id, r.started, _kind(r), str(r.targets), str(r.audited), percent(r.score),
              percent(r.coverage), str(r.counts.fail), str(r.counts.error)] for r in runs]  # fmt: skip
     _print_table(columns, rows) if rows else print("no runs yet")  # noqa: T201
 

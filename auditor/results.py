@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from auditor.model import (
@@ -111,27 +112,43 @@ def _score(document: dict[str, Any]) -> Score:
     return Score(**own, counts=counts)
 
 
+def target_document(target: TargetResult) -> dict[str, Any]:
+    """Return one target as the document has it."""
+    document = {f.name: getattr(target, f.name) for f in dataclasses.fields(target)}
+    seen = [{"kind": s.kind, "count": s.count, "things": [list(thing) for thing in s.things]} for s in target.seen]
+    return {**document, "kind": target.kind.value, "status": target.status.value, "facts": dict(target.facts),
+            "roles": list(target.roles), "groups": list(target.groups), "seen": seen}  # fmt: skip
+
+
+def target_of(document: dict[str, Any]) -> TargetResult:
+    """Return the target that `target_document` wrote."""
+    d = document
+    return TargetResult(**{**d, "kind": TargetKind(d["kind"]), "status": TargetStatus(d["status"]), "roles": tuple(d["roles"]),
+                           "groups": tuple(d["groups"]), "seen": _seen(d)})  # fmt: skip
+
+
+def info_document(info: BenchmarkInfo) -> dict[str, Any]:
+    """Return one benchmark as the document has it."""
+    controls = [{**dataclasses.asdict(c), "severity": c.severity.value} for c in info.controls]
+    return {**{f.name: getattr(info, f.name) for f in dataclasses.fields(info)}, "sections": dict(info.sections),
+            "controls": controls}  # fmt: skip
+
+
+def text_of(value: Any) -> str:
+    """Return JSON in one line of ASCII, so that text that a database refuses (NUL, half a surrogate pair) is its escape."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+
+
 def to_document(run: AuditRun) -> dict[str, Any]:
     """Return the results document of a run: JSON values only."""
-    targets = [
-        {**dataclasses.asdict(t), "kind": t.kind.value, "status": t.status.value, "facts": dict(t.facts)} for t in run.targets
-    ]
-    for target in targets:
-        target["roles"], target["groups"] = list(target["roles"]), list(target["groups"])
-        target["seen"] = [{**seen, "things": [list(thing) for thing in seen["things"]]} for seen in target["seen"]]
-    benchmarks = []
-    for b in run.benchmarks:
-        controls = [{**dataclasses.asdict(c), "severity": c.severity.value} for c in b.controls]
-        benchmarks.append({**{f.name: getattr(b, f.name) for f in dataclasses.fields(b)}, "sections": dict(b.sections),
-                           "controls": controls})  # fmt: skip
     head = {"id": run.id, "started": run.started, "finished": run.finished, "auditor_version": run.auditor_version,
             "operator": run.operator, "selection": dict(run.selection), "notices": list(run.notices),
             "registers": registers_document(run.registers)}  # fmt: skip
     return {
         "schema": SCHEMA,
         "run": head,
-        "targets": targets,
-        "benchmarks": benchmarks,
+        "targets": [target_document(t) for t in run.targets],
+        "benchmarks": [info_document(b) for b in run.benchmarks],
         "findings": [finding_document(f) for f in run.findings],
         "scores": [score_document(s) for s in run.scores],
     }
@@ -157,13 +174,12 @@ def _seen(target: dict[str, Any]) -> tuple[Seen, ...]:
     return tuple(Seen(s["kind"], s["count"], tuple((name, about) for name, about in s["things"])) for s in target.get("seen", ()))
 
 
-def run_of(document: dict[str, Any]) -> AuditRun:
-    """Return the run that `to_document` wrote (scores keep the two digits they were written with)."""
-    targets = tuple(
-        TargetResult(**{**t, "kind": TargetKind(t["kind"]), "status": TargetStatus(t["status"]), "roles": tuple(t["roles"]),
-                        "groups": tuple(t["groups"]), "seen": _seen(t)})
-        for t in document["targets"]
-    )  # fmt: skip
+def run_of(document: Mapping[str, Any]) -> AuditRun:
+    """Return the run that `to_document` wrote (scores keep the two digits they were written with).
+
+    Findings may be any iterable of documents, so that there need not be one for each at the same time.
+    """
+    targets = tuple(map(target_of, document["targets"]))
     benchmarks = tuple(
         BenchmarkInfo(**{**b, "controls": tuple(ControlInfo(**{**c, "severity": Severity(c["severity"])}) for c in b["controls"])})
         for b in document["benchmarks"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from auditor.audit import Judge, Plan, Selection
+    from auditor.audit import Plan, Selection
     from auditor.catalogue import Library
     from auditor.inventory import Inventory
     from auditor.model import AuditRun, Evidence
@@ -137,31 +137,6 @@ def plan(chosen: Inventory, library: Library, selection: Selection, options: dic
     return Plan(kept, excluded, benchmarks, selected(options), resolve(kept))
 
 
-def gather(plan: Plan, options: dict[str, Any], evidence_folder: Path) -> Judge:
-    """Collect from every target, keep its evidence and judge it. An interrupt ends it early, with what is done."""
-    from auditor import audit as auditing
-    from auditor import progress
-
-    judge = auditing.Judge(plan.benchmarks, plan.selection)
-    shown = progress.make(quiet=options["quiet"], log_json=options["log_json"])
-    shown.begin(len(plan.order))
-    collector = plan.collector(options["jobs"], options.get("deadline"))
-    problems: list[str] = options.setdefault("problems", [])
-    try:
-        with stopping(collector.stop):
-            unkept = auditing.consume(collector.run(list(plan.inventory.specs())), judge, shown, evidence_folder)
-        problems += unkept[:3] + ([f"nor was that of {len(unkept) - 3} more targets"] if unkept[3:] else [])
-    except KeyboardInterrupt:
-        collector.stopped = True
-    finally:
-        shown.end()
-    if collector.stopped:
-        click.echo("interrupted: what was collected so far is reported", err=True)
-        for missing in auditing.unfinished(plan.inventory, judge):
-            judge.add(missing)
-    return judge
-
-
 @contextlib.contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[None]:
     """Call ``stop`` at the first Ctrl-C or SIGTERM; the second one interrupts as usual."""
@@ -183,16 +158,6 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-
-def run_audit(plan: Plan, options: dict[str, Any]) -> tuple[AuditRun, Path]:
-    """Audit; return the run and the folder of its output, which holds the evidence already."""
-    from auditor.audit import new_id
-
-    identity = new_id()
-    folder = options["output"] or Path(f"cis-audit-{identity}")
-    check_writable(folder)
-    return gather(plan, options, folder / "evidence").run(plan.order, plan.excluded, identity), folder
 
 
 def check_writable(folder: Path) -> None:
@@ -255,7 +220,7 @@ def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Ga
     folder = options["output"] or Path(f"cis-audit-{run.id}")
     written: list[Path] = []
     problems: list[str] = list(options.get("problems", ()))
-    if store is not None:
+    if store is not None and "kept" not in options:  # else it was written target by target
         try:
             store.save(run)
         except Exception as error:  # noqa: BLE001 - the reports must be written though the history can't be kept

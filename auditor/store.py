@@ -7,7 +7,6 @@ filter by, and the whole document. What is loaded equals what was saved, to the 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Self
 from auditor.databases import begun, engine_of
 from auditor.migrations import upgrade
 from auditor.model import AuditRun, Counts, TargetStatus
-from auditor.results import counts_document, run_of, to_document
+from auditor.results import counts_document, run_of
+from auditor.rows import column, rows_of
 from auditor.score import mean
-from auditor.tables import SCHEMA_VERSION, kind_of, tables
+from auditor.tables import SCHEMA_VERSION, tables
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -44,10 +44,13 @@ class RunSummary:
     score: float | None
     coverage: float | None
     counts: Counts
+    status: str = "finished"  # or "running" (or killed), or "interrupted"
     kind: str = "full"  # or "re-check" or "demo": what these found is no measure of the whole
     baseline: bool = False
 
 
+#: What `runs.status` says: a run that was killed stays "running".
+RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
 #: The name of the mark that `Store.mark` sets.
 BASELINE = "baseline"
 _BACK = re.compile(r"latest(?:~([0-9]{1,6}))?")
@@ -96,7 +99,7 @@ class Store:
 
     def save(self, run: AuditRun) -> None:
         """Write a run, whole or not at all; raises `StoreError`."""
-        rows = _rows(run)
+        rows = rows_of(run)
         with self.plainly(), self.writing() as connection:
             self.keep_texts(connection, rows.pop("texts"))
             for table, listed in rows.items():
@@ -115,28 +118,45 @@ class Store:
 
     def load(self, run: str = "latest") -> AuditRun:
         """Return a run by (the beginning of) its id, ``latest``, ``latest~2`` (two before) or ``baseline``; raises `StoreError`."""
+        import sqlalchemy as sa
+
         with self.plainly(), self.reading() as connection:
             found = self.find(connection, run)
+            f = self.tables.findings
+            query = sa.select(f.c.document).where(f.c.run == found).order_by(f.c.position).execution_options(yield_per=500)
             try:
-                return run_of(self._document(connection, found))
+                head = self._document(connection, found)
+                with connection.execute(query) as findings:
+                    return run_of({**head, "findings": map(json.loads, findings.scalars())})
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(f"{self.name}: run {found} can't be read ({type(error).__name__}: {_line(error)})") from None
 
     def _document(self, connection: sa.Connection, run: str) -> dict[str, Any]:
+        """Return the document of a run without its findings."""
+        import sqlalchemy as sa
+
         t = self.tables
 
         def documents(table: sa.Table) -> list[Any]:
-            query = table.select().where(table.c.run == run).order_by(table.c.position)
-            return [json.loads(row.document) for row in connection.execute(query)]
+            query = sa.select(table.c.document).where(table.c.run == run).order_by(table.c.position)
+            return [json.loads(document) for document in connection.execute(query).scalars()]
 
-        head = connection.execute(t.runs.select().where(t.runs.c.id == run)).one()
+        row = connection.execute(t.runs.select().where(t.runs.c.id == run)).one()
+        head = json.loads(row.document)
+        judged = None
+        if (row.status or FINISHED) != FINISHED:
+            f, waiting = t.findings.c, sa.select(t.targets.c.done).where(t.targets.c.run == run)
+            judged = {tuple(r) for r in connection.execute(sa.select(f.benchmark, f.version).where(f.run == run).distinct())}
+            done = connection.execute(waiting).scalars().all()
+            said = f"{sum(d == 0 for d in done)} of {len(done)} targets are not in it, and each says why"
+            head["notices"] = [f"This run is {'going on' if row.status == RUNNING else 'not complete'}: {said}.", *head["notices"]]
         benchmarks = []
         query = t.benchmarks.select().where(t.benchmarks.c.run == run).order_by(t.benchmarks.c.position)
-        for row in connection.execute(query).all():
-            text = connection.execute(t.texts.select().where(t.texts.c.sha256 == row.text)).one()
-            benchmarks.append({**json.loads(text.document), "selected_because": json.loads(row.document)})
-        return {"run": json.loads(head.document), "targets": documents(t.targets), "benchmarks": benchmarks,
-                "findings": documents(t.findings), "scores": documents(t.scores)}  # fmt: skip
+        for b in connection.execute(query).all():
+            if judged is None or (b.name, b.version) in judged:
+                text = connection.execute(t.texts.select().where(t.texts.c.sha256 == b.text)).one()
+                benchmarks.append({**json.loads(text.document), "selected_because": json.loads(b.document)})
+        return {"run": head, "targets": documents(t.targets), "benchmarks": benchmarks, "scores": documents(t.scores)}
 
     def history(
         self, limit: int = 20, *, target: str | None = None, benchmark: str | None = None, since: str = ""
@@ -148,11 +168,11 @@ class Store:
         import sqlalchemy as sa
 
         t = self.tables
-        wanted_targets = [] if target is None else [t.targets.c.name == _column(target)]
-        wanted_scores = [] if target is None else [t.scores.c.target == _column(target)]
+        wanted_targets = [] if target is None else [t.targets.c.name == column(target)]
+        wanted_scores = [] if target is None else [t.scores.c.target == column(target)]
         if benchmark is not None:
             name, _, version = benchmark.partition("@")
-            wanted_scores += [t.scores.c.benchmark == _column(name), *([t.scores.c.version == _column(version)] if version else [])]
+            wanted_scores += [t.scores.c.benchmark == column(name), *([t.scores.c.version == column(version)] if version else [])]
         query = t.runs.select().where(t.runs.c.started >= since).order_by(*self.newest()).limit(limit)
         if target is not None:
             query = query.where(sa.exists().where(t.targets.c.run == t.runs.c.id, *wanted_targets))
@@ -211,9 +231,13 @@ class Store:
 
         t = self.tables
         with self.plainly(), self.reading() if dry else self.writing(alone=True) as connection:
-            rows = connection.execute(sa.select(t.runs.c.id, t.runs.c.started).order_by(*self.newest())).all()
+            rows = connection.execute(sa.select(t.runs.c.id, t.runs.c.started, t.runs.c.status).order_by(*self.newest())).all()
             marked = set(connection.execute(sa.select(t.marks.c.run)).scalars())
-            old = rows[keep:] if keep is not None else [r for r in rows if before is not None and r.started < before]
+            if keep is not None:  # one that is going on is neither counted nor deleted, one that was killed long ago is
+                over = [n for n, r in enumerate(rows) if r.status != RUNNING]
+                old = rows[over[keep - 1] + 1 :] if len(over) >= keep else []
+            else:
+                old = [r for r in rows if before is not None and r.started < before]
             gone = [str(r.id) for r in old if r.id not in marked]
             if not dry:
                 for run in gone:
@@ -224,14 +248,19 @@ class Store:
                 connection.execute(t.texts.delete().where(t.texts.c.sha256.not_in(used)))
         return gone
 
-    def find(self, connection: sa.Connection, wanted: str) -> str:
-        """Return the id that ``wanted`` means; raises `StoreError`."""
+    def find(self, connection: sa.Connection, wanted: str, *, unfinished: bool = False) -> str:
+        """Return the id that ``wanted`` means; raises `StoreError`.
+
+        ``latest`` is the latest that is over, or with ``unfinished`` the latest that is not.
+        """
         import sqlalchemy as sa
 
         runs, marks = self.tables.runs, self.tables.marks
         newest = sa.select(runs.c.id).order_by(*self.newest())
         back = _BACK.fullmatch(wanted)
         if back:
+            over = sa.func.coalesce(runs.c.status, FINISHED)
+            newest = newest.where(over != FINISHED if unfinished else over != RUNNING)
             found = connection.execute(newest.limit(1).offset(int(back[1] or 0))).scalar()
             if found is None:
                 raise StoreError(
@@ -243,7 +272,7 @@ class Store:
             if found is None:
                 raise StoreError(f"{self.name}: no run is the baseline; auditor history baseline RUN makes one so")
             return str(found)
-        prefix = _column(wanted)
+        prefix = column(wanted)
         ids = [str(r.id) for r in connection.execute(newest.where(sa.func.substr(runs.c.id, 1, len(prefix)) == prefix).limit(6))]
         if wanted in ids:
             return wanted
@@ -309,57 +338,6 @@ def _line(error: BaseException | None) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def _json(value: Any) -> str:
-    """ASCII alone, so that text that a database refuses (NUL, half a surrogate pair) is written as its escape."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-
-
-def _column(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "?")
-
-
-def _rows(run: AuditRun) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of every table. Scores are written as they are, not with the two digits of the results document."""
-    document = to_document(run)
-    key = run.id
-    texts: dict[str, str] = {}
-    benchmarks = []
-    for position, b in enumerate(document["benchmarks"]):
-        words = _json({k: v for k, v in b.items() if k != "selected_because"})
-        digest = hashlib.sha256(words.encode()).hexdigest()
-        texts[digest] = words
-        benchmarks.append({"run": key, "position": position, **_columns(b, ("name", "version", "sha256")), "text": digest,
-                           "document": _json(b["selected_because"])})  # fmt: skip
-    scores = [{**d, "score": s.score, "coverage": s.coverage} for d, s in zip(document["scores"], run.scores, strict=True)]
-    finding_columns = ("target", "benchmark", "version", "id", "control", "level", "severity", "status")
-    return {
-        "texts": [{"sha256": digest, "document": words} for digest, words in texts.items()],
-        "runs": [
-            {
-                "id": key,
-                **_columns(document["run"], ("started", "finished")),
-                "kind": kind_of(run.selection),
-                "document": _json(document["run"]),
-            }
-        ],
-        "benchmarks": benchmarks,
-        "targets": _listed(key, document["targets"], ("name", "kind", "status")),
-        "findings": _listed(key, document["findings"], finding_columns),
-        "scores": [
-            {**row, "score": s["score"], "coverage": s["coverage"], **s["counts"]}
-            for row, s in zip(_listed(key, scores, ("target", "benchmark", "version")), scores, strict=True)
-        ],
-    }
-
-
-def _columns(document: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {n: _column(v) if isinstance(v := document[n], str) else v for n in names}
-
-
-def _listed(run: str, documents: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [{"run": run, "position": i, **_columns(d, names), "document": _json(d)} for i, d in enumerate(documents)]
-
-
 def _summary(run: Any, targets: list[Any], scores: list[Any], *, baseline: bool) -> RunSummary:
     counts = {n: sum(getattr(s, n) for s in scores) for n in counts_document(Counts())}
     return RunSummary(
@@ -371,6 +349,7 @@ def _summary(run: Any, targets: list[Any], scores: list[Any], *, baseline: bool)
         score=mean(s.score for s in scores),
         coverage=mean(s.coverage for s in scores),
         counts=Counts(counts.pop("pass"), **counts),
+        status=run.status or FINISHED,
         kind=run.kind or "full",
         baseline=baseline,
     )

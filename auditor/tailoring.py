@@ -26,10 +26,10 @@ import yaml
 
 from auditor.catalogue import Contents, Library, decode_definition, extended
 from auditor.dates import zone_of
-from auditor.model import Benchmark, Control, Decided, Finding, Target, TargetResult
-from auditor.registers import Change, Registers
+from auditor.model import Benchmark, Control, Decided, Target
+from auditor.registers import Change
 from auditor.tailoringfile import BenchmarkKeys, OverrideKeys, Read, Reader
-from auditor.waivers import Attestation, Scope, Waiver, apply
+from auditor.waivers import Attestation, Register, Scope, Waiver
 from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
 
 #: The version of both formats.
@@ -79,17 +79,17 @@ class Tailoring:
         ]
         return [*benchmarks, *(v for b in benchmarks for meant in rounds if (v := self._variant(b, meant)) is not b)]
 
-    def applied(
-        self, findings: Sequence[Finding], targets: Sequence[TargetResult], started: str
-    ) -> tuple[tuple[Finding, ...], Registers]:
-        """Return the findings with the marks of waivers and attestations, and the registers of the run that began then."""
-        groups = {t.name: t.groups for t in targets}
-        marked, waivers, attestations = apply(findings, groups, self.waivers, self.attestations, started)
+    def register(self, started: str) -> Register:
+        """Return what marks the findings of a run that began then with waivers and attestations."""
+        return Register(self.waivers, self.attestations, started)
+
+    def changed(self, groups: Mapping[str, tuple[str, ...]]) -> tuple[Change, ...]:
+        """Return what is tailored, for a run over targets of these names and groups."""
         changes = [*self.changes]
         for override in self.overrides:
             met = any(override.scope.fits_target(n, g) for n, g in groups.items())
             changes += override.changes if met else (dataclasses.replace(c, note="no target is meant") for c in override.changes)
-        return tuple(marked), Registers(tuple(changes), waivers, attestations)
+        return tuple(changes)
 
     def _variant(self, benchmark: Benchmark, meant: tuple[int, ...]) -> Benchmark:
         key = (benchmark.ref, id(benchmark), meant)

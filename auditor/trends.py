@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.past import Age, Past, TrendPoint
 from auditor.score import mean
-from auditor.store import Store
+from auditor.store import RUNNING, Store
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -59,7 +59,8 @@ def _until(store: Store, connection: sa.Connection, run: str) -> list[Any]:
 
     runs = store.tables.runs
     started = sa.select(runs.c.started).where(runs.c.id == run).scalar_subquery()
-    rows = connection.execute(sa.select(runs).where(runs.c.started <= started).order_by(*store.newest())).all()
+    over = sa.or_(runs.c.id == run, sa.func.coalesce(runs.c.status, "") != RUNNING)
+    rows = connection.execute(sa.select(runs).where(runs.c.started <= started, over).order_by(*store.newest())).all()
     at = next((n for n, r in enumerate(rows) if r.id == run), len(rows))
     return list(rows[at:])
 

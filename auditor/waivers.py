@@ -112,19 +112,50 @@ def apply(
     ``targets`` maps the names of the run's targets to their groups; ``at`` is the run's start (ISO 8601). Findings keep their
     order, statuses and observations.
     """
-    now = instant_of(at)
-    marker = _Marker(targets, now)
-    by_control: dict[str, list[Waiver | Attestation]] = {}
-    every: list[Waiver | Attestation] = [*waivers, *attestations]
-    for entry in every:
-        by_control.setdefault(entry.scope.control, []).append(entry)
-    marked = [marker.mark(f, by_control[f.control]) if f.control in by_control else f for f in findings]
-    judged = {f.control for f in findings}
-    return (
-        marked,
-        tuple(_waiver_entry(w, marker, judged) for w in waivers),
-        tuple(_attestation_entry(a, marker, judged) for a in attestations),
-    )
+    register = Register(waivers, attestations, at)
+    register.targets.update(targets)
+    marked = [m for f in findings for m in register.mark((f,), targets.get(f.target, ()))]
+    return marked, *register.entries()
+
+
+class Register:
+    """Marks the findings of a run target by target, and then tells what became of each waiver and each attestation."""
+
+    def __init__(self, waivers: Sequence[Waiver], attestations: Sequence[Attestation], at: str) -> None:
+        self.targets: dict[str, tuple[str, ...]] = {}
+        self._waivers, self._attestations = waivers, attestations
+        self._marker = _Marker(self.targets, instant_of(at))
+        self._by_control: dict[str, list[Waiver | Attestation]] = {}
+        every: list[Waiver | Attestation] = [*waivers, *attestations]
+        for entry in every:
+            self._by_control.setdefault(entry.scope.control, []).append(entry)
+        self._judged: set[str] = set()
+
+    @property
+    def controls(self) -> list[str]:
+        """The controls that waivers and attestations are about; no other finding needs to be shown to `mark`."""
+        return list(self._by_control)
+
+    def judged(self, controls: Iterable[str]) -> None:
+        """Take note of controls that were judged in the run, where not all findings are shown to `mark`."""
+        self._judged.update(controls)
+
+    def mark(self, findings: Iterable[Finding], groups: tuple[str, ...]) -> list[Finding]:
+        """Return findings of one target, which is in these groups, with their marks."""
+        marked = []
+        for finding in findings:
+            self.targets.setdefault(finding.target, groups)
+            self._judged.add(finding.control)
+            entries = self._by_control.get(finding.control)
+            marked.append(self._marker.mark(finding, entries) if entries else finding)
+        return marked
+
+    def entries(self) -> tuple[tuple[WaiverEntry, ...], tuple[AttestationEntry, ...]]:
+        """Return the registers."""
+        return (
+            tuple(_waiver_entry(w, self._marker, self._judged) for w in self._waivers),
+            tuple(_attestation_entry(a, self._marker, self._judged) for a in self._attestations),
+        )
 
 
 class _Marker:
@@ -132,16 +163,13 @@ class _Marker:
         self.targets = targets
         self.now = now
         self.tallies: dict[str, _Tally] = {}
-        self._hosts: dict[str, frozenset[str]] = {}
 
     def tally(self, entry: Waiver | Attestation) -> _Tally:
         return self.tallies.setdefault(entry.id, _Tally())
 
     def hosts(self, entry: Waiver | Attestation) -> frozenset[str]:
         """The targets of this run that an entry means."""
-        if entry.id not in self._hosts:
-            self._hosts[entry.id] = frozenset(n for n, groups in self.targets.items() if entry.scope.fits_target(n, groups))
-        return self._hosts[entry.id]
+        return frozenset(n for n, groups in self.targets.items() if entry.scope.fits_target(n, groups))
 
     def out_of_time(self, entry: Waiver | Attestation) -> State | None:
         if entry.since is not None and self.now < entry.since:
@@ -149,7 +177,8 @@ class _Marker:
         return State.EXPIRED if self.now >= entry.until else None
 
     def mark(self, finding: Finding, entries: Iterable[Waiver | Attestation]) -> Finding:
-        meant = [e for e in entries if e.scope.fits_control(finding) and finding.target in self.hosts(e)]
+        groups = self.targets[finding.target]
+        meant = [e for e in entries if e.scope.fits_control(finding) and e.scope.fits_target(finding.target, groups)]
         waivers = [e for e in meant if isinstance(e, Waiver)]
         if waivers:
             finding = dataclasses.replace(finding, waiver=self._waive(finding, waivers))

@@ -23,7 +23,10 @@ ARROWS = {
     "auditor.correlate": {"auditor.engine", "auditor.facts", "auditor.model"},
     "auditor.score": {"auditor.model"},
     "auditor.results": {"auditor.model", "auditor.registers", "auditor.score"},
-    "auditor.store": {"auditor.databases", "auditor.migrations", "auditor.model", "auditor.results", "auditor.score", "auditor.tables"},
+    "auditor.store": {"auditor.databases", "auditor.migrations", "auditor.model", "auditor.results", "auditor.rows", "auditor.score", "auditor.tables"},
+    "auditor.rows": {"auditor.model", "auditor.results", "auditor.tables"},
+    "auditor.shards": {"auditor.model"},
+    "auditor.runs": {"auditor"},  # of the command line
     "auditor.databases": set(),
     "auditor.migrations": set(),
     "auditor.past": set(),

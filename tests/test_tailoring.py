@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from auditor import tailoring
 from auditor.catalogue import packaged
 from auditor.engine import judge, needs
-from auditor.model import Evidence, Status, Target, TargetKind, TargetResult, TargetStatus
+from auditor.model import Evidence, Status, Target
 from auditor.results import finding_document, finding_of
 from auditor.yamlfile import InputError
 from checks import check_types
@@ -186,9 +186,7 @@ def test_every_fact_that_an_override_may_need_is_asked(tmp_path: Path) -> None:
 
 def test_an_override_that_means_no_target_is_noted(tmp_path: Path) -> None:
     site = tailoring.load(LIBRARY, folder_with(tmp_path))
-    result = TargetResult("db-1", TargetKind.DOCKER_HOST, "", "ssh", (), ("edge",), TargetStatus.AUDITED, None, None)
-    _, registers = site.applied([], [result], "2026-06-01T00:00:00Z")
-    notes = {c.scope: c.note for c in registers.tailoring if c.what == "parameter"}
+    notes = {c.scope: c.note for c in site.changed({"db-1": ("edge",)}) if c.what == "parameter"}
     assert notes == {"everywhere": "", "targets web-*": "no target is meant", "groups edge; cis-docker@1.8.0": ""}
 
 

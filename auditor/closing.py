@@ -1,0 +1,67 @@
+"""What a run says as a whole, made of its targets' entries one by one: benchmarks and why, notices, registers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from auditor import catalogue
+from auditor.journal import Entry
+from auditor.model import BenchmarkInfo, Finding
+from auditor.registers import Registers
+from auditor.versions import Choice, because_of, some
+
+if TYPE_CHECKING:
+    from auditor.audit import Benchmarks
+
+
+class Closing:
+    """Takes the entries of a run in their order, then tells. It remembers a few words a target, no finding."""
+
+    def __init__(self, benchmarks: Benchmarks, started: str) -> None:
+        self._benchmarks = benchmarks
+        self._register = benchmarks.tailoring.register(started)
+        self._chosen: dict[str, dict[str, Choice]] = {}
+
+    def add(self, entry: Entry, findings: Iterable[Finding] | None = None) -> list[Finding]:
+        """Take a target in; return its findings (or those of ``findings``) with the marks of waivers and attestations."""
+        for ref, choice in entry.chosen:
+            self._chosen.setdefault(ref, {})[entry.name] = choice
+        self._register.targets[entry.name] = entry.target.groups
+        return self._register.mark(entry.findings if findings is None else findings, entry.target.groups)
+
+    @property
+    def controls(self) -> list[str]:
+        """The controls that waivers and attestations are about."""
+        return self._register.controls
+
+    def judged(self, controls: Iterable[str]) -> None:
+        """Take note of controls that were judged, where `mark` is shown only findings on `controls`."""
+        self._register.judged(controls)
+
+    def mark(self, finding: Finding) -> Finding:
+        """Return a finding of a target that was taken in without it, with its marks."""
+        return self._register.mark((finding,), self._register.targets[finding.target])[0]
+
+    def infos(self) -> list[BenchmarkInfo]:
+        """Return the benchmarks that judged, each with why it did."""
+        return [
+            dataclasses.replace(catalogue.info(b), selected_because=because_of(self._chosen[b.ref]))
+            for b in self._benchmarks.all()
+            if b.ref in self._chosen
+        ]
+
+    def notices(self) -> tuple[str, ...]:
+        """Return what must be said loudly about the versions that judged."""
+        said: dict[str, list[str]] = {}
+        for benchmark in self._benchmarks.all():
+            for name, choice in self._chosen.get(benchmark.ref, {}).items():
+                if choice.warning:
+                    said.setdefault(choice.warning, []).append(name)
+        return tuple(f"{some(named)}: {warning}" for warning, named in said.items())
+
+    def registers(self) -> Registers:
+        """Return the registers of tailoring, waivers and attestations."""
+        waivers, attestations = self._register.entries()
+        return Registers(self._benchmarks.tailoring.changed(self._register.targets), waivers, attestations)
