@@ -328,3 +328,37 @@ def test_any_file_is_an_inventory_or_refused(tmp_path: Path, value: dict[str, An
         assert isinstance(inventory, Inventory)
         for host in inventory.hosts:
             assert len(inventory.jumps(host)) <= len(inventory.hosts)
+
+
+SECRETS = """\
+defaults:
+  ssh: {password_env: FLEET, passphrase_file: key}
+hosts:
+  - {name: as-all}
+  - {name: own, ssh: {password_file: key, channels: 4}}
+  - {name: asked, ssh: {passphrase_prompt: true}}
+"""
+
+
+def test_a_secret_has_one_place_and_a_hosts_own_stands_for_the_defaults(write: Callable[[str], Path], tmp_path: Path) -> None:
+    as_all, own, asked = (h.ssh for h in load(write(SECRETS)).hosts)
+    assert (as_all.password_env, as_all.password_file, as_all.passphrase_file) == ("FLEET", None, tmp_path / "key")
+    assert (own.password_env, own.password_file, own.passphrase_file, own.channels) == (None, tmp_path / "key", tmp_path / "key", 4)
+    assert (asked.password_env, asked.passphrase_file, asked.passphrase_prompt) == ("FLEET", None, True)
+
+
+@pytest.mark.parametrize(
+    ("ssh", "said"),
+    [
+        ("{password: x}", "there is no key 'password' here"),
+        ("{sudo_password_env: X}", "there is no key 'sudo_password_env' here"),
+        ("{password_env: my pass}", "must be the name of an environment variable, never the secret itself"),
+        ("{password_file: none-here}", "there is no file"),
+        ("{password_env: A, password_file: key}", "password_env and password_file exclude each other"),
+        ("{channels: 0}", "1 to 1000"),
+    ],
+)
+def test_secrets_in_the_wrong_place(write: Callable[[str], Path], ssh: str, said: str) -> None:
+    (mistake,) = mistakes(write(f"hosts:\n  - {{name: a, ssh: {ssh}}}\n"))
+    assert said in mistake
+    assert "my pass" not in mistake

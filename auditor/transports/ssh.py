@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from auditor.model import Problem, Reason
-from auditor.transports.base import MAX_OUTPUT, ShellAnswer, TargetError
+from auditor.transports.base import ShellAnswer, TargetError
+from auditor.transports.conversation import converse, ended_after
 from auditor.transports.hostkeys import ALGORITHMS, HostKey, Verdict
 from auditor.transports.logins import Login
 from auditor.transports.sshauth import Keys, authenticate
@@ -91,7 +92,7 @@ class Connections:
         with self._through(login) as jump, _explained(login):
             transport = self._connect(login, jump)
             try:
-                return _converse(transport, command, script, timeout)
+                return converse(transport, command, script, timeout)
             finally:
                 self._end(transport)
 
@@ -155,7 +156,7 @@ class Connections:
         """Return a connection with a trusted host that has let us in."""
         transport: paramiko.Transport = self._retried(login, lambda: self._trusted(login, jump))
         try:
-            with _ended_after(login.connect_timeout * 3, transport):
+            with ended_after(login.connect_timeout * 3, transport):
                 authenticate(transport, login, self._keys)
         except BaseException:
             self._end(transport)
@@ -276,24 +277,6 @@ def _key_of(transport: Any) -> HostKey:
     return HostKey(key.get_name(), key.asbytes(), certificate)
 
 
-@contextlib.contextmanager
-def _ended_after(seconds: float, transport: Any) -> Iterator[threading.Event]:
-    """Close a connection when the time is up: paramiko waits for some answers without a limit. Yields what says that it was."""
-    expired = threading.Event()
-
-    def end() -> None:
-        expired.set()
-        transport.close()
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield expired
-    finally:
-        timer.cancel()
-
-
 def _may_pass(error: BaseException, *, begun: bool) -> bool:
     """Refused, reset or closed before any key: servers do that while they start, or when too many want to log in."""
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
@@ -343,80 +326,3 @@ def _problem(error: BaseException, login: Login, *, slow: bool = False) -> Probl
 
 def _words(error: BaseException) -> str:
     return " ".join(str(getattr(error, "text", error)).split())[:300]
-
-
-# -- the conversation -------------------------------------------------------
-
-LATE = Problem(Reason.TIMEOUT, "the host did not answer everything in time")
-BROKEN = Problem(Reason.TRUNCATED, "the connection broke off before the host had answered everything")
-
-
-def _converse(transport: paramiko.Transport, command: str, script: bytes, timeout: float) -> ShellAnswer:
-    """Send the script and read both streams at once until the command ends or the time is up."""
-    import paramiko
-
-    deadline = time.monotonic() + timeout
-    with _ended_after(timeout + 1, transport) as expired:
-        try:
-            channel = transport.open_session(timeout=timeout)
-        except paramiko.ssh_exception.ChannelException as error:
-            detail = f"the server opens no session for this account ({_words(error)}; MaxSessions?)"
-            raise TargetError(Problem(Reason.DENIED, detail)) from None
-        channel.settimeout(timeout)
-        try:
-            channel.exec_command(command)
-        except Exception:
-            if expired.is_set():
-                raise TimeoutError("the host did not start the audit's shell") from None
-            raise
-        output, errors = (_Reader(channel, receive, deadline) for receive in (channel.recv, channel.recv_stderr))
-        thread = threading.Thread(target=errors.read, daemon=True)
-        thread.start()
-        try:
-            channel.sendall(script)
-            channel.shutdown_write()
-        except OSError:
-            pass  # the command ended before it had read everything; what it said tells why
-        output.read()
-        if output.lost:
-            channel.close()
-        thread.join(max(0.0, deadline - time.monotonic()) + 1)
-        lost = output.lost or errors.lost
-        if lost is None:
-            code = channel.recv_exit_status()
-            if code not in (0, -1) and not output.data:
-                said = " ".join(bytes(errors.data).decode("utf-8", "replace").split())[:300]
-                raise TargetError(Problem(Reason.DENIED, f"the login shell ended with {code} before the audit began: {said}"))
-            if code == -1 and not transport.is_active():
-                lost = LATE if expired.is_set() else BROKEN
-    return ShellAnswer(bytes(output.data), bytes(errors.data), lost)
-
-
-class _Reader:
-    """Reads one stream of a channel to its end, up to a size and a deadline."""
-
-    def __init__(self, channel: Any, receive: Any, deadline: float) -> None:
-        self._channel = channel
-        self._receive = receive
-        self._deadline = deadline
-        self.data = bytearray()
-        self.lost: Problem | None = None
-
-    def read(self) -> None:
-        """Read until the end of the stream; sets ``lost`` when it was not reached."""
-        while True:
-            try:
-                self._channel.settimeout(max(0.1, self._deadline - time.monotonic()))
-                chunk = self._receive(65536)
-            except (TimeoutError, OSError):
-                self.lost = LATE
-                return
-            if not chunk:
-                return
-            self.data += chunk
-            if len(self.data) > MAX_OUTPUT:
-                self.lost = Problem(Reason.TRUNCATED, f"the host answered more than {MAX_OUTPUT} bytes")
-                return
-            if time.monotonic() > self._deadline:
-                self.lost = LATE
-                return

@@ -1,0 +1,107 @@
+"""One command on a host: the script goes in, both streams come out, and all of it ends in time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from auditor.model import Problem, Reason
+from auditor.transports.base import MAX_OUTPUT, ShellAnswer, TargetError
+
+if TYPE_CHECKING:
+    import paramiko
+
+LATE = Problem(Reason.TIMEOUT, "the host did not answer everything in time")
+BROKEN = Problem(Reason.TRUNCATED, "the connection broke off before the host had answered everything")
+
+
+@contextlib.contextmanager
+def ended_after(seconds: float, transport: Any) -> Iterator[threading.Event]:
+    """Close a connection when the time is up: paramiko waits for some answers without a limit. Yields what says that it was."""
+    expired = threading.Event()
+
+    def end() -> None:
+        expired.set()
+        transport.close()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
+
+
+def converse(transport: paramiko.Transport, command: str, script: bytes, timeout: float) -> ShellAnswer:
+    """Send the script and read both streams at once until the command ends or the time is up."""
+    import paramiko
+
+    deadline = time.monotonic() + timeout
+    with ended_after(timeout + 1, transport) as expired:
+        try:
+            channel = transport.open_session(timeout=timeout)
+        except paramiko.ssh_exception.ChannelException as error:
+            detail = f"the server opens no session for this account ({' '.join(error.text.split())[:200]}; MaxSessions?)"
+            raise TargetError(Problem(Reason.DENIED, detail)) from None
+        channel.settimeout(timeout)
+        try:
+            channel.exec_command(command)
+        except Exception:
+            if expired.is_set():
+                raise TimeoutError("the host did not start the audit's shell") from None
+            raise
+        output, errors = (_Reader(channel, receive, deadline) for receive in (channel.recv, channel.recv_stderr))
+        thread = threading.Thread(target=errors.read, daemon=True)
+        thread.start()
+        try:
+            channel.sendall(script)
+            channel.shutdown_write()
+        except OSError:
+            pass  # the command ended before it had read everything; what it said tells why
+        output.read()
+        if output.lost:
+            channel.close()
+        thread.join(max(0.0, deadline - time.monotonic()) + 1)
+        lost = output.lost or errors.lost
+        if lost is None:
+            code = channel.recv_exit_status()
+            if code not in (0, -1) and not output.data:
+                said = " ".join(bytes(errors.data).decode("utf-8", "replace").split())[:300]
+                raise TargetError(Problem(Reason.DENIED, f"the login shell ended with {code} before the audit began: {said}"))
+            if code == -1 and not transport.is_active():
+                lost = LATE if expired.is_set() else BROKEN
+    return ShellAnswer(bytes(output.data), bytes(errors.data), lost)
+
+
+class _Reader:
+    """Reads one stream of a channel to its end, up to a size and a deadline."""
+
+    def __init__(self, channel: Any, receive: Any, deadline: float) -> None:
+        self._channel = channel
+        self._receive = receive
+        self._deadline = deadline
+        self.data = bytearray()
+        self.lost: Problem | None = None
+
+    def read(self) -> None:
+        """Read until the end of the stream; sets ``lost`` when it was not reached."""
+        while True:
+            try:
+                self._channel.settimeout(max(0.1, self._deadline - time.monotonic()))
+                chunk = self._receive(65536)
+            except (TimeoutError, OSError):
+                self.lost = LATE
+                return
+            if not chunk:
+                return
+            self.data += chunk
+            if len(self.data) > MAX_OUTPUT:
+                self.lost = Problem(Reason.TRUNCATED, f"the host answered more than {MAX_OUTPUT} bytes")
+                return
+            if time.monotonic() > self._deadline:
+                self.lost = LATE
+                return
