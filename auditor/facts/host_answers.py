@@ -28,7 +28,23 @@ from auditor.facts.records import (
 from auditor.facts.script import CONTENT_LIMIT
 from auditor.model import Problem, Reason
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+#: How deep a configuration may be nested. PyYAML recurses in C without a limit, so that more would end the whole process.
+_MAX_DEPTH = 100
+_SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SAFE):  # type: ignore[misc]
+    """The safe loader with a limit: both of PyYAML's composers say of each node that they go down to it and up again."""
+
+    _depth = 0
+
+    def descend_resolver(self, _parent: Any, _index: Any) -> None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise ValueError("is nested too deeply")
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
 
 
 def config(answers: Answers, index: int, fact: Config, processes: Any) -> Any:
@@ -83,7 +99,11 @@ def parse_document(content: bytes) -> Any:
         if text.lstrip()[:1] == "{":
             return _json_values(json.loads(text, object_pairs_hook=_no_duplicates))
         if re.search(r"(^|[\s,\[:-])[&*][A-Za-z0-9]", text):
-            for event in yaml.parse(text, Loader=_LOADER):
+            depth = 0
+            for event in yaml.parse(text, Loader=_Loader):
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if depth > _MAX_DEPTH:
+                    raise ValueError("is nested too deeply")
                 if isinstance(event, yaml.AliasEvent):
                     raise ValueError("uses YAML aliases, which are not expanded here")  # noqa: TRY004 - a document error
         return _json_values(_one_document(text))
@@ -109,7 +129,7 @@ def parse_toml(content: bytes) -> Any:
 
 
 def _one_document(text: str) -> Any:
-    loader = _LOADER(text)
+    loader = _Loader(text)
     try:
         return loader.get_single_data()
     finally:

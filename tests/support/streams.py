@@ -21,9 +21,8 @@ from auditor.facts import answers
 from auditor.facts.host import ENGINE_PACKAGES
 from auditor.facts.records import Answers
 from auditor.model import Benchmark, Fact, Problem
-from tests.support.collecting import FACTS
+from tests.support.collecting import FACTS, spec
 from tests.support.collecting import collect as collect_from
-from tests.support.collecting import spec
 from tests.support.host import TestHost
 
 FOLDER = Path(__file__).parents[1] / "recorded" / "hosts"
