@@ -87,10 +87,15 @@ def _schedule(audit_options: Options) -> click.Group:
     @_inventory("What to audit [the cluster it runs in].")
     @_CRON
     @click.option("--namespace", default="cis-auditor", show_default=True, metavar="NAME", help="A namespace of the audit's own.")
+    @click.option(
+        "--shards", type=click.IntRange(1, 1000), default=1, show_default=True, help="Pods that split one run (PostgreSQL)."
+    )
     @click.option("--image", default=f"cis-auditor:{__version__}", show_default=True, metavar="NAME", help="The image to run.")
     @audit_options
     @_OUTPUT
-    def kubernetes(inventory: Path | None, when: str, namespace: str, image: str, output: Path | None, **options: Any) -> None:
+    def kubernetes(
+        inventory: Path | None, when: str, namespace: str, image: str, output: Path | None, shards: int, **options: Any
+    ) -> None:
         """A CronJob with everything it needs: account, least rights, network policy, storage (a Kustomize base)."""
         from auditor import schedule
         from auditor.privileges import selection_of
@@ -101,7 +106,9 @@ def _schedule(audit_options: Options) -> click.Group:
         facts = plan.collector(1).cluster_facts
         said = selection_of(plan.benchmarks.all(), cluster=True)
         _put(
-            schedule.kubernetes(wanted, when, namespace, image, facts, said), output, f"Read them, then: kubectl apply -k {output}"
+            schedule.kubernetes(wanted, when, namespace, image, facts, said, shards),
+            output,
+            f"Read them, then: kubectl apply -k {output}",
         )
 
     return schedule

@@ -115,7 +115,7 @@ def program(where: Path | None = None) -> list[str]:
 def _filled(template: str, **values: str) -> str:
     text = (resources.files("auditor") / "deploy" / template).read_text(encoding="utf-8")
     lines = Template(text).substitute(version=__version__, **values).splitlines()
-    return "\n".join(line for line in lines if line.strip() or not values.keys() & {"mounts"}) + "\n"
+    return "\n".join(line for line in lines if line.strip() or "mounts" not in values) + "\n"
 
 
 def _printable(text: str) -> str:
@@ -201,9 +201,12 @@ def _digits(text: str) -> bool:
 # -- Kubernetes ---------------------------------------------------------------
 
 
-def kubernetes(wanted: Job, when: str, namespace: str, image: str, cluster_facts: Any, selection: str) -> dict[str, str]:
+def kubernetes(
+    wanted: Job, when: str, namespace: str, image: str, cluster_facts: Any, selection: str, shards: int = 1
+) -> dict[str, str]:
     """Return a Kustomize base by file name. ``cluster_facts`` are what the rights are for, ``selection`` says so in words.
 
+    With several ``shards`` each run is an Indexed Job of so many pods, which split the targets and share one database.
     Raises `InputError` for a time or name that Kubernetes doesn't take, and for targets that a pod can't reach.
     """
     check_cron(when)
@@ -211,6 +214,8 @@ def kubernetes(wanted: Job, when: str, namespace: str, image: str, cluster_facts
         raise refuse("--namespace", f"{namespace!r} is not a namespace of the audit's own")
     if not _IMAGE.fullmatch(image):
         raise refuse("--image", f"{image!r} is not the name of an image")
+    if shards > 1 and not str(wanted.options.get("store") or "").startswith("postgresql"):
+        raise refuse("--shards", "takes a database that all of them reach: --store postgresql://...")
     inventory = wanted.inventory
     given = inventory.path is not None
     for spec in inventory.specs() if given else ():
@@ -223,25 +228,40 @@ def kubernetes(wanted: Job, when: str, namespace: str, image: str, cluster_facts
     moved = _moved(wanted.files())
     config = {v.rpartition("/")[2]: _read(k) for k, v in moved.items()} if given else {"inventory.yaml": _IN_CLUSTER}
     arguments = wanted.arguments(moved) if given else ["audit", "-i", f"{_CONFIG}/inventory.yaml", *wanted.arguments(moved)[1:]]
+    arguments = [a.replace("$(", "$$(") for a in arguments]  # else Kubernetes takes it for a variable
+    arguments += ["--run=$(AUDIT_RUN)", f"--shard=job/{shards}"] if shards > 1 else []
     mounts = [f"- {{name: {n}, mountPath: {p}, readOnly: true}}" for n, p in folders.items()]
     volumes = [f"- {{name: {n}, secret: {{secretName: cis-auditor-{n}, optional: true, defaultMode: 0440}}}}" for n in folders]
     nowhere = "automountServiceAccountToken: false"
     job_text = _filled(
         "cronjob.yaml.txt", namespace=namespace, when=json.dumps(when), image=json.dumps(image), args=json.dumps(arguments),
         automount="automountServiceAccountToken: true  # the audit asks this cluster's API" if inside else nowhere,
-        mounts=_indented(mounts, 16), volumes=_indented(volumes, 12),
+        mounts=_indented(mounts, 16), volumes=_indented(volumes, 12), **_split(shards),
         targets=wanted.targets() if given else "this cluster",
     )  # fmt: skip
     ports = _indented([f"- {{protocol: TCP, port: {p}}}" for p in _ports(wanted, inside=inside)], 8)
     files = {
         **_rights(namespace, cluster_facts if inside else frozenset(), selection, inside=inside),
         "config.yaml": _config_map(namespace, config),
-        "state.yaml": _filled("state.yaml.txt", namespace=namespace),
+        **({"state.yaml": _filled("state.yaml.txt", namespace=namespace)} if shards == 1 else {}),
         "network.yaml": _filled("network.yaml.txt", namespace=namespace, ports=ports),
         "cronjob.yaml": job_text,
     }
     listed = [f"  - {f}" if not f.startswith("optional-") else f"  # - {f}" for f in files]
     return {"kustomization.yaml": _filled("kustomization.yaml.txt", resources="\n".join(listed)), **files}
+
+
+def _split(shards: int) -> dict[str, str]:
+    """Return what differs in the manifest where one run is split among pods."""
+    if shards == 1:
+        return {"indexed": "", "name": "", "retries": "backoffLimit: 0", "state": "persistentVolumeClaim: {claimName: cis-auditor}"}
+    name = "- {name: AUDIT_RUN, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['batch.kubernetes.io/job-name']\"}}}"
+    indexed = ["# The pods of a run split the targets; the run is named like the job.", "completionMode: Indexed",
+               f"completions: {shards}", f"parallelism: {shards}"]  # fmt: skip
+    # One that fails must not end the others; the limit of a single index is known from Kubernetes 1.29 on.
+    retries = _indented(["backoffLimitPerIndex: 0", f"maxFailedIndexes: {shards}"], 6).lstrip()
+    state = "emptyDir: {sizeLimit: 2Gi}"
+    return {"indexed": _indented(indexed, 6), "name": _indented([name], 16), "retries": retries, "state": state}
 
 
 def _rights(namespace: str, facts: Any, selection: str, *, inside: bool) -> dict[str, str]:

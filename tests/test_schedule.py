@@ -332,6 +332,13 @@ def test_an_audit_that_asks_no_cluster_gets_no_token_and_no_rights(tmp_path: Pat
     assert [p["port"] for p in policy["spec"]["egress"][1]["ports"]] == [22]
 
 
+def test_what_kubernetes_would_take_for_a_variable_is_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.yaml"
+    path.write_text('hosts: [{name: "a$(HOME)", address: 10.0.0.1}]\n')
+    (container,) = template(base(tmp_path / "base", "-i", path, "--limit", "a$(HOME)"))["containers"]
+    assert "--limit=a$$(HOME)" in container["args"]
+
+
 def test_what_is_reached_is_what_the_inventory_names(tmp_path: Path, fleet: Path) -> None:
     files = base(tmp_path / "base", "-i", fleet, "--store", "postgresql://audit@db/history")
     (policy,) = files["network.yaml"]
@@ -341,9 +348,23 @@ def test_what_is_reached_is_what_the_inventory_names(tmp_path: Path, fleet: Path
     assert secrets == {"cis-auditor-ssh": True, "cis-auditor-docker": True}
 
 
-PATHS = {
-    **{k.path: name for name, k in KINDS.items() if "/namespaces/" not in k.path},
-}
+def test_a_run_that_is_split_is_an_indexed_job(tmp_path: Path, fleet: Path) -> None:
+    assert "--store postgresql" in said("kubernetes", "-i", fleet, "--shards", "3", code=2)
+    files = base(tmp_path / "base", "-i", fleet, "--shards", "3", "--store", "postgresql://audit@db/history")
+    assert [m for d in documents(files) for m in mistakes(d)] == []
+    job = files["cronjob.yaml"][0]["spec"]["jobTemplate"]["spec"]
+    assert (job["completionMode"], job["completions"], job["parallelism"]) == ("Indexed", 3, 3)
+    assert (job.get("backoffLimit"), job["backoffLimitPerIndex"], job["maxFailedIndexes"]) == (None, 0, 3)
+    assert "state.yaml" not in files
+    (container,) = template(files)["containers"]
+    name = "metadata.labels['batch.kubernetes.io/job-name']"
+    assert [e["valueFrom"]["fieldRef"]["fieldPath"] for e in container["env"] if e["name"] == "AUDIT_RUN"] == [name]
+    assert "command" not in container
+    assert container["args"][-2:] == ["--run=$(AUDIT_RUN)", "--shard=job/3"]
+    assert cli.commands["audit"].make_context("audit", container["args"][1:]).params["shard"] == "job/3"
+    assert ours(judged_with(tmp_path / "judged", list(running(files)))) == []
+
+
 PLURALS = {"Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "ClusterRole": "clusterroles",
            "ClusterRoleBinding": "clusterrolebindings", "Role": "roles", "RoleBinding": "rolebindings",
            "NetworkPolicy": "networkpolicies", "CronJob": "cronjobs", "Job": "jobs", "Pod": "pods"}  # fmt: skip
