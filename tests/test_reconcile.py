@@ -63,7 +63,7 @@ def texts(markup: str) -> str:
 
 
 def section(page: str, name: str) -> str:
-    return page.split(f'<section id="{name}"')[1].split("</section>")[0]
+    return page.split(f'<section id="{name}"')[1].split("</section>", maxsplit=1)[0]
 
 
 def table_of(markup: str) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """The HTML report, read as a browser would: one file that loads nothing, hides nothing and runs nothing but its own script."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -195,3 +196,54 @@ def test_links_lead_somewhere(small):
 
 def test_an_empty_run_has_a_page():
     assert "0 targets asked" in page(sample_run.run_of_parts([], [], ())).text
+
+
+def part(run, name: str) -> str:
+    """The words of one section of the page."""
+    html = as_html.render(run).decode("utf-8")
+    inside = html.split(f'<section id="{name}"')[1].partition(">")[2].split("</section>")[0]
+    return " ".join(Page(inside.replace("<", " <")).text.split())
+
+
+def test_subjects_say_what_fails_on_them_and_where():
+    text = part(sample_run.small(), "subjects")
+    assert "agent Critical 5.4 Medium 5.10 0 web-1" in text
+    assert "dockerd Critical 2.7 Medium 2.2 0 web-1" in text
+    assert "kubelet nothing 2 cp-1" in text
+    assert "Containers 2 of 3 with failures or errors" in text
+    assert "since nothing fails with them: containers (1), " in text
+
+
+def test_a_fleets_subjects_are_cut_and_say_so():
+    run = sample_run.large(200, 20)
+    failing = {o.subject for f in run.findings for o in f.observations if o.subject.startswith("container/") and o.status == "fail"}
+    assert len(failing) > 40
+    assert f"{len(failing) - 40} more with failures or errors are not in this list" in part(run, "subjects")
+
+
+def test_the_inventory_says_what_was_seen_and_how_much_is_left_out():
+    text = part(sample_run.small(), "inventory")
+    for words in (
+        "Hosts 2 with 1 system", "Engines 1 on 1 target", "Docker 27.3.1 containerd 1.7.22, runc 1.1.14, API 1.47 web-1",
+        "Containers 3 on 1 target", "Images 900 on 1 target", "899 more were seen than the run recorded", "Clusters 1",
+        "prod Kubernetes v1.33.2, 1 node prod", "Nodes of clusters 1 on 1 target", "shop 7 pods prod",
+    ):  # fmt: skip
+        assert words in text, (words, text)
+
+
+def test_notices_are_the_first_thing_to_read():
+    run = dataclasses.replace(sample_run.small(), notices=("The benchmark is older than prod.", "Another <b>thing</b>."))
+    text = page(run).text
+    start = text.index("2 things to know before any verdict")
+    assert (
+        start
+        < text.index("The benchmark is older than prod.")
+        < text.index("Another <b>thing</b>.")
+        < text.index("critical and high failures")
+    )
+
+
+def test_the_page_stays_within_what_a_browser_opens_at_once():
+    """A fleet's page holds a bounded number of elements; what it leaves out is in the table of findings."""
+    found = page(sample_run.large(150, 117, 8))
+    assert len(found.elements) < 40_000

@@ -170,7 +170,7 @@ def test_lists_by_control_target_and_subject(visit):
     page.get_by_label("List").select_option("subject")
     assert page.url.endswith("#status=fail&by=subject")
     assert page.locator("#found").inner_text().startswith("8 subjects in 9 of 22 findings")
-    assert rows(page)[:2] == ["container/agent Critical 2 0 0 0 0 1", "daemon/dockerd Critical 2 0 0 0 0 1"]
+    assert rows(page)[:2] == ["daemon/dockerd Critical 2 0 0 0 0 1", "container/agent Critical 2 0 0 0 0 1"]
     page.get_by_role("button", name="Subject").click()
     assert [r.split()[0] for r in rows(page)] == sorted(r.split()[0] for r in rows(page))
     page.get_by_role("link", name="container/agent").click()
@@ -248,7 +248,7 @@ def test_saves_what_is_filtered(visit):
         ("fail", "5.4", "web-1", "container/web-1", "pass", "false"),
     ]
     page.get_by_label("List").select_option("subject")
-    assert [line[0] for line in saved(page)] == ["Subject", "container/agent", "daemon/dockerd"]
+    assert [line[0] for line in saved(page)] == ["Subject", "daemon/dockerd", "container/agent"]
 
 
 def test_no_cell_that_is_saved_is_a_formula(visit):

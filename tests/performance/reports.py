@@ -15,7 +15,6 @@ from typing import Any
 
 from tests.support import sample_run
 
-
 #: How many containers a host of the fleet has: with them 117,000 findings hold 315,000 observations.
 CONTAINERS = 8
 

@@ -207,11 +207,16 @@ def run_of_parts(
 
 def small() -> AuditRun:
     """A Docker host, a control-plane node and a cluster; one host unreachable, one failed, one excluded."""
+    held = (Seen("engine", 1, (("Docker 27.3.1", "containerd 1.7.22, runc 1.1.14, API 1.47"),)),
+            Seen("container", 3, tuple((name, "nginx:1.27, running") for name in ("agent", "cache", "web-1"))),
+            Seen("image", 900, (("nginx:1.27", "3f9a2b1c0d4e, linux/amd64, built 2026-02-01"),)))  # fmt: skip
+    seen = (Seen("node", 1, (("cp-1", "v1.33.2, Debian GNU/Linux 12 (bookworm), containerd://1.7.22, amd64"),)),
+            Seen("namespace", 2, (("data", "1 pod"), ("shop", "7 pods"))))  # fmt: skip
     audited = (
-        target("web-1", system=KERNEL, engine="Docker 27.3.1", account="audit (uid 1001), sudo as root"),
+        replace(target("web-1", system=KERNEL, engine="Docker 27.3.1", account="audit (uid 1001), sudo as root"), seen=held),
         target("cp-1", TargetKind.NODE, roles=("control-plane", "kubelet"), system=KERNEL, kubelet="1.33.2",
                account="audit (uid 1001), without sudo"),
-        target("prod", TargetKind.CLUSTER, roles=(), server="v1.33.2", account="system:serviceaccount:audit:auditor"),
+        replace(target("prod", TargetKind.CLUSTER, roles=(), Kubernetes="v1.33.2", nodes="1"), seen=seen),
     )  # fmt: skip
     others = (
         target("db-7", TargetKind.NODE, TargetStatus.UNREACHABLE, "unreachable: connect to 10.0.0.37 port 22: Connection refused"),
@@ -254,6 +259,8 @@ def hostile(big: int = 5 * 1024 * 1024) -> AuditRun:
     """A run in which every text that a target or an inventory can influence is hostile, and one is ``big`` characters."""
     names = [f"host-{i}-{text[:200]}" for i, text in enumerate(HOSTILE)]
     targets = [target(name, system=text, engine=text) for name, text in zip(names, HOSTILE, strict=True)]
+    targets = [replace(t, seen=(Seen("container", 1, ((x[:300], x[:300]),)), Seen(x[:80], 700, ((x[:300], ""),))))
+               for t, x in zip(targets, HOSTILE, strict=True)]  # fmt: skip
     targets.append(target("broken " + HOSTILE[0], status=TargetStatus.UNREACHABLE, error=" ".join(HOSTILE)))
     info = DOCKER_CONTROLS[9]
     findings = []

@@ -19,9 +19,18 @@ const nodes = [], nodeOf = new Int32Array(strings.length).fill(-1);
   });
 }
 GROUPS.node = { ...GROUPS.subject, name: "Node", size: nodes.length, title: (g) => nodes[g], narrow: (g) => ({ subject: nodes[g] }), ranks: () => places(nodes) };
-const ORDERS = ["name", "worst", ...statuses, "reach"];
 const NONE = severities.length;
+const ranksBy = {};
 let byTarget = null;
+
+/** Return the numbers of a column's rows in the order of its values, which are below a limit. */
+function bucketed(column, limit) {
+  const next = new Uint32Array(limit + 1), made = new Uint32Array(column.length);
+  for (const value of column) next[value + 1]++;
+  for (let n = 1; n <= limit; n++) next[n] += next[n - 1];
+  for (let n = 0; n < column.length; n++) made[next[column[n]]++] = n;
+  return made;
+}
 
 /** Return the groups of the shown findings: {ids, counts (five a group), worst (severity of a failure), reach}, as the sort asks. */
 function grouped() {
@@ -33,7 +42,7 @@ function grouped() {
   };
   if (state.by === "subject" || state.by === "node") {
     // In the order of the targets, so that each counts once a subject.
-    byTarget = byTarget || order((f) => findings.target[f]);
+    byTarget = byTarget || bucketed(findings.target, targets.length);
     const kept = new Uint8Array(count), last = new Int32Array(size).fill(-1);
     for (const f of shown) kept[f] = 1;
     const asked = state.subject ? subjectsAsked() : null, wanted = statuses.map((s) => !state.status.length || state.status.includes(s));
@@ -53,7 +62,9 @@ function grouped() {
   }
   const ids = [];
   for (let g = 0; g < size; g++) if (reach[g]) ids.push(g);
-  const rankOf = ranks(), most = 2 ** 20 - 1, by = state.sort.replace("-", "");
+  const most = 2 ** 20 - 1, by = state.sort.replace("-", "");
+  if (by === "name") ranksBy[state.by] = ranksBy[state.by] || ranks();
+  const rankOf = (by === "name" && ranksBy[state.by]) || null;
   const keys = {
     name: () => 0,
     worst: (g) => worst[g] * 2 ** 20 + most - Math.min(counts[g * 5 + FAIL], most),
@@ -61,9 +72,10 @@ function grouped() {
     ...Object.fromEntries(statuses.map((s, n) => [s, (g) => counts[g * 5 + n]])),
   };
   const key = keys[by] || keys.worst, sign = state.sort.startsWith("-") ? -1 : 1;
-  const sorted = ids.map((g) => [sign * key(g), by === "name" ? sign * rankOf[g] : rankOf[g], g]);
-  sorted.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  return { ids: sorted.map((k) => k[2]), counts, worst, reach };
+  const first = new Float64Array(size), second = by === "name" ? sign : 1;
+  for (const g of ids) first[g] = sign * key(g);
+  ids.sort((a, b) => first[a] - first[b] || (rankOf ? second * (rankOf[a] - rankOf[b]) : a - b));
+  return { ids, counts, worst, reach };
 }
 function groupRow(g, { counts, worst, reach }) {
   const kind = GROUPS[state.by], note = kind.note(g);
