@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,30 +90,38 @@ class Headlines(Memory):
 class Spool:
     """Keeps entries in a temporary file that nobody else can open: it has no name, and is gone with the process.
 
-    It lies in ``folder``, where the reports will be, for the usual place of temporary files may be memory. Raises OSError.
+    It lies in ``folder``, where the reports will be, for the usual place of temporary files may be memory. When the disk is full,
+    what doesn't fit stays in memory: no verdict is lost with it. Raises OSError.
     """
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the run
         self._places: dict[str, tuple[int, int]] = {}
+        self._end = 0
+        self._left: dict[str, bytes] = {}  # what did not fit
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """Keep entries."""
         for entry in entries:
             head = text_of({"target": target_document(entry.target), "chosen": chosen_document(entry), "done": entry.done})
             data = f"[{','.join((head, *entry.lines))}]".encode("ascii")
-            place = self._file.seek(0, 2)
-            self._file.write(data)
-            self._file.flush()
-            self._places[entry.name] = (place, len(data))
+            self._left.pop(entry.name, None)
+            self._places[entry.name] = (self._end, len(data))
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.pwrite(self._file.fileno(), data[written:], self._end + written)
+                self._end += len(data)
+            except OSError:
+                self._left[entry.name] = data
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         """Return entries, each read when it is asked for."""
         for name in names:
             if name in self._places:
                 place, size = self._places[name]
-                self._file.seek(place)
-                head, *found = json.loads(self._file.read(size))
+                data = self._left.get(name)
+                head, *found = json.loads(os.pread(self._file.fileno(), size, place) if data is None else data)
                 yield Entry(target_of(head["target"]), chosen_of(head["chosen"]), tuple(map(finding_of, found)), head["done"])
 
     def close(self) -> None:
