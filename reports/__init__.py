@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from auditor.files import write_private
 from auditor.model import AuditRun
@@ -13,15 +14,46 @@ from auditor.past import Past
 from reports.error import ReportError
 
 #: Each format's renderer, ``module:function``: it takes a run and returns the file's content. Loaded only when it is asked for.
-FORMATS: dict[str, str] = {"html": "reports.as_html:render", "pdf": "reports.as_pdf:render", "json": "reports.as_json:render"}
+FORMATS: dict[str, str] = {
+    "html": "reports.as_html:render",
+    "pdf": "reports.as_pdf:render",
+    "json": "reports.as_json:render",
+    "csv": "reports.as_csv:render",
+    "xlsx": "reports.as_xlsx:render",
+    "junit": "reports.as_junit:render",
+    "sarif": "reports.as_sarif:render",
+    "xccdf": "reports.as_xccdf:render",
+    "oscal": "reports.as_oscal:render",
+    "hdf": "reports.as_hdf:render",
+    "openreports": "reports.as_openreports:render",
+    "openmetrics": "reports.as_openmetrics:render",
+    "markdown": "reports.as_markdown:render",
+}
 
-#: Each format's file name.
-FILES: dict[str, str] = {"html": "report.html", "pdf": "report.pdf", "json": "results.json"}
+#: Each format's file name; of those of several files, the pattern that their names follow.
+FILES: dict[str, str] = {
+    "html": "report.html",
+    "pdf": "report.pdf",
+    "json": "results.json",
+    "csv": "findings.csv",
+    "xlsx": "findings.xlsx",
+    "junit": "junit.xml",
+    "sarif": "report.sarif",
+    "xccdf": "xccdf-*.xml",
+    "oscal": "oscal-assessment-results.json",
+    "hdf": "targets/*.hdf.json",
+    "openreports": "openreports.yaml",
+    "openmetrics": "cis_auditor.prom",
+    "markdown": "summary.md",
+}
+
+#: Formats of several files: what yields their names (with ``/``) and contents.
+SEVERAL: dict[str, str] = {"xccdf": "reports.as_xccdf:documents", "hdf": "reports.as_hdf:documents"}
 
 #: What the PDF can hold: everything once, grouped by control; only the summary; one document a target with its full detail.
 PDF_MODES = ("by-control", "summary", "per-target")
 
-__all__ = ["FILES", "FORMATS", "PDF_MODES", "Options", "ReportError", "render", "write"]
+__all__ = ["FILES", "FORMATS", "PDF_MODES", "SEVERAL", "Options", "ReportError", "render", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +68,24 @@ def render(run: AuditRun, format_: str, options: Options | None = None) -> bytes
     """Return a run's report in one of the `FORMATS`; raises `ReportError`."""
     if format_ not in FORMATS:
         raise ReportError(f"there is no report format {format_!r}; known: {', '.join(FORMATS)}")
-    module, _, function = FORMATS[format_].partition(":")
-    renderer = getattr(import_module(module), function)
+    renderer = _function(FORMATS[format_])
     content = renderer(run, past=options.past) if format_ == "html" and options is not None else renderer(run)
     assert isinstance(content, bytes)
     return content
+
+
+def _function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
 
 
 def _documents(run: AuditRun, format_: str, options: Options | None) -> Iterator[tuple[str, bytes | ReportError]]:
     """Yield the names and contents of a format's files; most have one."""
     if format_ == "pdf" and options is not None:
         yield from import_module("reports.as_pdf").documents(run, options.pdf)
+        return
+    if format_ in SEVERAL:
+        yield from _function(SEVERAL[format_])(run)
         return
     try:
         yield FILES.get(format_, format_), render(run, format_, options)

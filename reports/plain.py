@@ -1,0 +1,177 @@
+"""What the formats for other programs share: harmless text, findings in words, names that are safe, and no target left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+
+from auditor.model import (
+    AuditRun,
+    BenchmarkInfo,
+    ControlInfo,
+    Finding,
+    Observation,
+    Severity,
+    Status,
+    TargetResult,
+    TargetStatus,
+)
+from auditor.registers import AttestationEntry, WaiverEntry
+from reports import marks
+from reports.text import LONGEST, WHOLE, cut_note, visible
+
+#: How many observations of one finding a format writes out; it says how many more there are.
+MOST = 200
+
+#: Where the program's own name is needed, and where more is known.
+TOOL = "cis-auditor"
+
+#: A finding about a target that could not be audited: our own control, so that no target is silently absent.
+REACHED = ControlInfo(
+    "1",
+    "target-audited",
+    "The target could be audited",
+    1,
+    "automated",
+    Severity.HIGH,
+    "",
+    "What was not reached was not judged: nothing is known about this target.",
+    "Put right what the reason names, then audit the target again.",
+)
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+Benchmark = tuple[str, str]
+Entries = Mapping[str, WaiverEntry | AttestationEntry]
+
+
+def shown(text: str, limit: int = LONGEST) -> str:
+    """Return a text without control characters, cut to ``limit`` characters where it is longer (and it says so).
+
+    The result is valid in XML 1.0 and in UTF-8.
+    """
+    if len(text) > limit:
+        return f"{visible(text[:limit])} {cut_note(len(text), limit)}"
+    return visible(text)
+
+
+def line(text: str, limit: int = LONGEST) -> str:
+    """Return a text as `shown` does, on one line."""
+    return " ".join(shown(text, limit).split())
+
+
+def moment(text: str, otherwise: str = "") -> str:
+    """Return a time if it is one in UTC and ISO 8601, else ``otherwise``: evidence from a file may hold anything there."""
+    return text if _ISO.fullmatch(text) else otherwise
+
+
+def plain_name(text: str, longest: int = 80) -> str:
+    """Return letters, digits, dots and dashes that stand for ``text`` alone: a part of its digest is added where needed."""
+    name = re.sub(r"[^A-Za-z0-9.-]", "-", text)[:longest].strip(".-") or "x"
+    if name == text:
+        return name
+    return f"{name}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+
+
+def unreached(targets: Iterable[TargetResult]) -> list[TargetResult]:
+    """Return the targets that were asked for and could not be audited."""
+    return [t for t in targets if t.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED)]
+
+
+def complete(run: AuditRun) -> AuditRun:
+    """Return the run with an error finding for every target that could not be audited: no format leaves one out."""
+    lost = unreached(run.targets)
+    if not lost:
+        return run
+    benchmark = BenchmarkInfo(TOOL, run.auditor_version, "Targets that could not be audited", "", "", 1, (REACHED,))
+    c = REACHED
+    findings = [
+        Finding(
+            t.name,
+            TOOL,
+            run.auditor_version,
+            c.id,
+            c.key,
+            c.title,
+            c.level,
+            c.assessment,
+            c.severity,
+            Status.ERROR,
+            t.error or t.status.value,
+            (Observation(f"target/{t.name}", Status.ERROR, "audited", t.error or "", "the audit"),),
+        )
+        for t in lost
+    ]
+    return dataclasses.replace(run, benchmarks=(*run.benchmarks, benchmark), findings=(*run.findings, *findings))
+
+
+def by_benchmark(run: AuditRun) -> dict[Benchmark, dict[str, list[Finding]]]:
+    """Return the findings by benchmark and target, all in the run's order."""
+    found: dict[Benchmark, dict[str, list[Finding]]] = {(b.name, b.version): {} for b in run.benchmarks}
+    for f in run.findings:
+        found.setdefault((f.benchmark, f.version), {}).setdefault(f.target, []).append(f)
+    return {ref: targets for ref, targets in found.items() if targets}
+
+
+def infos(run: AuditRun) -> dict[Benchmark, BenchmarkInfo]:
+    """Return the run's benchmarks by name and version; one that findings name and the run doesn't know has no words."""
+    known = {(b.name, b.version): b for b in run.benchmarks}
+    for f in run.findings:
+        if (f.benchmark, f.version) not in known:
+            known[f.benchmark, f.version] = BenchmarkInfo(f.benchmark, f.version, f.benchmark, "", "", 0, ())
+    return known
+
+
+def controls(info: BenchmarkInfo, targets: Mapping[str, list[Finding]]) -> dict[str, ControlInfo]:
+    """Return the judged controls of a benchmark by their numbers; one that the run doesn't know has its findings' words."""
+    known = {c.id: c for c in info.controls}
+    judged: dict[str, ControlInfo] = {}
+    for findings in targets.values():
+        for f in findings:
+            if f.id not in judged:
+                judged[f.id] = known.get(f.id) or ControlInfo(
+                    f.id, f.control, f.title, f.level, f.assessment, f.severity, f.id.rpartition(".")[0], "", ""
+                )
+    order = {id_: n for n, id_ in enumerate(known)}
+    return dict(sorted(judged.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def entries(run: AuditRun) -> Entries:
+    """Return the registers' waivers and attestations by their ids."""
+    return {e.id: e for register in (run.registers.waivers, run.registers.attestations) for e in register}
+
+
+def decided(finding: Finding, known: Entries) -> str:
+    """Return in one sentence what people decided about a finding; empty for nothing."""
+    return line(marks.sentence(finding.waiver, finding.attestation, known))
+
+
+def seen(observation: Observation) -> str:
+    """Return an observation on one line."""
+    parts = [
+        f"{name} {line(text)}"
+        for name, text in (("expected", observation.expected), ("actual", observation.actual), ("source", observation.source))
+        if text
+    ]
+    return f"{observation.status.value}: {line(observation.subject)}{': ' if parts else ''}{'; '.join(parts)}"
+
+
+def headline(finding: Finding) -> str:
+    """Return in one line what a finding says: how many subjects decide it and the first of them, else its reason."""
+    deciding = [o.subject for o in finding.observations if o.status is finding.status]
+    if not deciding:
+        return line(finding.reason) or finding.status.value
+    names = ", ".join(line(s, 200) for s in deciding[:3])
+    more = f" and {len(deciding) - 3:,} more" if len(deciding) > 3 else ""
+    said = f"{len(deciding):,} of {len(finding.observations):,} {finding.status.value}: {names}{more}"
+    return f"{said} ({line(finding.reason)})" if finding.reason else said
+
+
+def evidence(finding: Finding) -> list[str]:
+    """Return the lines of a finding's observations: at most `MOST`, and one that says how many more there are."""
+    lines = [seen(o) for o in finding.observations[:MOST]]
+    if len(finding.observations) > MOST:
+        lines.append(f"[cut here: {MOST:,} of {len(finding.observations):,} subjects are shown; all of them are in {WHOLE}]")
+    return lines
