@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def mirror(program: str, on: str, args: list[str], **more: Any) -> dict[str, Any
 
 
 def cluster(*nodes: dict[str, Any], pods: Any = (), configs: Any = None, flags: Any = None, version: str = "v1.33.1",
-            hosts: tuple[str, ...] = ()) -> Evidence:  # fmt: skip
+            hosts: tuple[str, ...] = (), servers: int = 1) -> Evidence:  # fmt: skip
     absent = Problem(Reason.ABSENT, "not asked")
     facts = {
         "server": {"gitVersion": version},
@@ -50,6 +51,17 @@ def cluster(*nodes: dict[str, Any], pods: Any = (), configs: Any = None, flags: 
         "objects:components": list(pods) if isinstance(pods, tuple | list) else pods,
         "apiserver_flags": {"flags": flags} if flags else absent,
         "kubelet_configs": [{"node": n, "data": c} for n, c in configs.items()] if configs else absent,
+        "objects:apiserver-endpoints": [
+            {
+                "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": [f"10.0.0.{i}"]} for i in range(servers)],
+            },
+            {
+                "metadata": {"name": "x", "labels": {"kubernetes.io/service-name": "other"}},
+                "endpoints": [{"addresses": ["10.9.9.9"]}],
+            },
+        ],
     }
     return Evidence(Target("prod", "kubernetes", "", (), hosts), "", facts)
 
@@ -340,6 +352,24 @@ def test_the_control_plane_of_a_managed_service_is_not_ours_to_judge(version, pr
 FLAGZ = {"client-ca-file": "/ca.crt", "disable-admission-plugins": "[]", "tls-cert-file": "", "token-auth-file": "",
          "anonymous-auth": "false", "authorization-mode": "[Node,RBAC]", "enable-admission-plugins": "[]", "profiling": "true",
          "request-timeout": "1m0s", "tls-min-version": ""}  # fmt: skip
+
+
+@pytest.mark.parametrize("servers", [0, 2, 3])
+def test_the_answer_of_one_of_several_api_servers_stands_for_none(servers):
+    """No node of the control plane is visible: it's hosted, or its servers run no kubelet."""
+    finding = judged(cluster(node("w-1"), flags=FLAGZ, servers=servers))[ANONYMOUS]
+    assert finding.status is Status.ERROR
+    assert "which one answered isn't known" in finding.observations[0].actual or servers == 0
+
+
+def test_where_endpoints_are_denied_one_answer_stands_for_none():
+    found = cluster(node("w-1"), flags=FLAGZ)
+    denied = Problem(
+        Reason.DENIED, 'the account may not list endpointslices in the API group "discovery.k8s.io" in the namespace default'
+    )
+    finding = judged(replace(found, facts={**found.facts, "objects:apiserver-endpoints": denied}))[ANONYMOUS]
+    assert finding.status is Status.ERROR
+    assert "may not list endpointslices" in finding.observations[0].actual
 
 
 def k3s(name: str, *args: str) -> dict[str, Any]:

@@ -284,6 +284,11 @@ KINDS: dict[str, Kind] = {
     ),
     "vaultstaticsecrets": Kind("/apis/secrets.hashicorp.com/v1beta1/vaultstaticsecrets", _META, addon=True, metadata_only=True),
     "vaultdynamicsecrets": Kind("/apis/secrets.hashicorp.com/v1beta1/vaultdynamicsecrets", _META, addon=True, metadata_only=True),
+    # Where every API server of the cluster makes itself known.
+    "apiserver-endpoints": Kind(
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+        ("metadata.name", "metadata.labels", "addressType", "endpoints[].addresses"),
+    ),
     "default/services": _in_default("/api/v1/services"),
     "default/configmaps": _in_default("/api/v1/configmaps"),
     "default/persistentvolumeclaims": _in_default("/api/v1/persistentvolumeclaims"),

@@ -20,7 +20,10 @@ from auditor.facts.redact import REDACTED
 from auditor.model import Fact, Facts, Problem, Reason, problem_of
 
 #: The facts of a cluster that views of its nodes are made of.
-NEEDED: frozenset[Fact] = frozenset({Objects("nodes"), Objects("components"), ApiServerFlags(), KubeletConfigs(), Server()})
+ENDPOINTS = Objects("apiserver-endpoints")
+NEEDED: frozenset[Fact] = frozenset(
+    {Objects("nodes"), Objects("components"), ApiServerFlags(), KubeletConfigs(), Server(), ENDPOINTS}
+)
 #: Managed services, by what their nodes' provider or the server's version says.
 _MANAGED = (("-eks-", "aws://", "EKS"), ("-gke.", "gce://", "GKE"), ("", "azure://", "AKS"))
 _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
@@ -288,11 +291,15 @@ def managed_by(cluster: Facts) -> str:
 def flags_in_force(cluster: Facts, *, empty: bool = False) -> list[str] | Problem:
     """Return the arguments that amount to what the API server says it runs with; with ``empty`` those without a value too.
 
-    It writes a list in brackets, and every flag that was not given with its default.
+    It writes a list in brackets, and every flag that was not given with its default. What one of several API servers says counts
+    for none: which of them answered isn't known.
     """
     answer = cluster.get(ApiServerFlags())
     if isinstance(answer, Problem):
         return answer
+    several = _several(cluster)
+    if several is not None:
+        return several
     left_out = [name for name in _ALWAYS_FLAGS if name not in answer["flags"]]
     if left_out:
         return Problem(Reason.TRUNCATED, f"/flagz leaves out --{left_out[0]}, which every API server tells")
@@ -302,3 +309,20 @@ def flags_in_force(cluster: Facts, *, empty: bool = False) -> list[str] | Proble
         if bare or empty:
             args.append(f"--{name}={bare}")
     return args
+
+
+def _several(cluster: Facts) -> Problem | None:
+    """Return why one answer doesn't stand for all API servers, None when there is just one by the endpoints they keep."""
+    slices = cluster.get(ENDPOINTS)
+    if isinstance(slices, Problem):
+        return Problem(slices.reason, f"one API server said what it runs with, but how many there are isn't known: {slices.detail}")
+    addresses: dict[str, set[str]] = {}
+    for one in slices:
+        if one.get("metadata", {}).get("labels", {}).get("kubernetes.io/service-name") == "kubernetes":
+            found = {str(a) for e in one.get("endpoints", ()) for a in e.get("addresses", ())}
+            addresses.setdefault(str(one.get("addressType", "")), set()).update(found)
+    count = max(map(len, addresses.values()), default=0)
+    if count == 1:
+        return None
+    said = f"there are {count} of them" if count else "the Service kubernetes has no endpoint"
+    return Problem(Reason.TRUNCATED, f"one API server said what it runs with, but {said}, and which one answered isn't known")
