@@ -108,8 +108,10 @@ def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None,
     from auditor.summary import EXIT_OK, EXIT_TARGET
 
     recheck, resume = options.pop("recheck"), options.pop("resume")
-    part, kept_in = runs.part_of(options, no_store=no_store or demo or recheck is not None), None
-    if resume is not None:
+    part, kept_in = runs.Part(), None
+    if resume is None:
+        part = runs.part_of(options, no_store=no_store or demo or recheck is not None)
+    else:
         if demo or no_store or recheck is not None:
             raise click.UsageError("--resume goes by the history: not with --demo, --no-store or --recheck")
         kept_in = session.open_store(store)

@@ -57,6 +57,7 @@ class Collector:
     stopped: bool = field(default=False, init=False)
     _ssh: Any = field(default=None, init=False)
     _done: SimpleQueue[Evidence | None] = field(default_factory=SimpleQueue, init=False)
+    _room: threading.Semaphore = field(default_factory=threading.Semaphore, init=False)  # for evidence that nobody has taken yet
 
     def stop(self) -> None:
         """Begin no other target and wait for none: `run` ends. May be called from a signal handler."""
@@ -74,6 +75,7 @@ class Collector:
             self._ssh = _Ssh(self.inventory, self.credentials or resolve(self.inventory))
         left: dict[str, Spec] = {t.name: t for t in targets}
         waiting = deque(targets)
+        self._room = threading.Semaphore(2 * self.jobs)
         # Not a pool of the standard library's: the interpreter would wait for its threads, and one may hang in a name's look-up.
         workers = [
             threading.Thread(target=self._work, args=(waiting, started), name=f"audit-{i}", daemon=True)
@@ -90,12 +92,15 @@ class Collector:
                 if found is not None and found.target.name in left:
                     del left[found.target.name]
                     yield found
+                del found  # while the next one is waited for, nobody needs it
+                self._room.release()
             if not self.stopped:
                 for spec in left.values():
                     problem = Problem(Reason.TIMEOUT, f"the run's deadline of {self.deadline:g} s came before this target was done")
                     yield Evidence(target_of(spec), now(), {}, TargetStatus.FAILED, problem)
         finally:
             waiting.clear()
+            self._room.release(len(workers))
             if self._ssh is not None:
                 self._ssh.connections.close()  # an interrupted audit doesn't wait for hosts that hang
             local.end()
@@ -106,6 +111,7 @@ class Collector:
 
     def _work(self, waiting: deque[Spec], started: Callable[[Spec], None]) -> None:
         while True:
+            self._room.acquire()
             try:
                 spec = waiting.popleft()
             except IndexError:

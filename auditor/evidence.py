@@ -69,8 +69,15 @@ def save(evidence: Evidence, folder: Path) -> Path:
     """Write a bundle into a folder and return its path."""
     body = _body(evidence)
     path = folder / f"{file_name(evidence.target.name)}.evidence.json"
-    write_private(path, json.dumps({**body, "sha256": digest(evidence)}, sort_keys=True, indent=1).encode() + b"\n")
+    write_private(path, _lines({**body, "sha256": digest(evidence)}))
     return path
+
+
+def _lines(body: dict[str, Any]) -> bytes:
+    """Return the JSON of a bundle with a line for each fact: to be read and compared, and made without waiting for it."""
+    facts = ",\n  ".join(f"{json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in body["facts"].items())
+    parts = {k: json.dumps(v, sort_keys=True) for k, v in body.items()} | {"facts": f"{{\n  {facts}\n }}" if facts else "{}"}
+    return ("{\n " + ",\n ".join(f'"{k}": {parts[k]}' for k in sorted(parts)) + "\n}\n").encode("ascii")
 
 
 def load(path: Path) -> Evidence:

@@ -25,6 +25,7 @@ from auditor.model import (
 from auditor.registers import AttestationEntry, AttestationMark, Change, Registers, State, WaiverEntry, WaiverMark
 from auditor.score import adjusted_coverage_of, adjusted_score_of
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: it is used for every finding
 SCHEMA = "https://cis-auditor.dev/schema/results-1.json"
 
 
@@ -136,7 +137,7 @@ def info_document(info: BenchmarkInfo) -> dict[str, Any]:
 
 def text_of(value: Any) -> str:
     """Return JSON in one line of ASCII, so that text that a database refuses (NUL, half a surrogate pair) is its escape."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def to_document(run: AuditRun) -> dict[str, Any]:

@@ -17,6 +17,8 @@ Row = dict[str, Any]
 
 def column(text: str) -> str:
     """Return text as every database takes it."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 

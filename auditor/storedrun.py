@@ -57,12 +57,13 @@ class StoredRun:
         """Begin a run, or with ``join`` go on with the one of this id, which must have been begun in the same way."""
         self._store = store
         self._run = beginning.id
+        self._written: set[str] = set()  # here; another process may have written more before
         self._places = {t.name: n for n, t in enumerate(beginning.targets)}
         with store.plainly(), store.writing() as connection:
-            joined = not self._begin(connection, beginning)
-            if joined and not join:
+            self.joined = not self._begin(connection, beginning)
+            if self.joined and not join:
                 raise StoreError(f"{store.name}: there is a run {beginning.id!r} already")
-            self.started, self.resumed = self._take_part(connection, beginning, joined=joined)
+            self.started, self.resumed = self._take_part(connection, beginning, joined=self.joined)
 
     def _begin(self, connection: sa.Connection, beginning: Beginning) -> bool:
         """Write a run that is not there yet; return whether it was not."""
@@ -124,13 +125,14 @@ class StoredRun:
                 if not connection.execute(t.targets.update().where(*here).values(**row)).rowcount:
                     raise StoreError(f"{self._store.name}: run {self._run} is no longer there")
                 first = place * STRIDE
-                for table in (t.findings, t.scores):
+                for table in (t.findings, t.scores) if self.joined or entry.name in self._written else ():
                     old = (table.c.run == self._run, table.c.position >= first, table.c.position < first + STRIDE)
                     connection.execute(table.delete().where(*old))
                 findings = placed(self._run, map(finding_row, entry.documents, entry.lines), first)
                 assert len(findings) < STRIDE
                 if findings:
                     connection.execute(t.findings.insert(), findings)
+                self._written.add(entry.name)
                 if scores := placed(self._run, map(score_row, entry.scores), first):
                     connection.execute(t.scores.insert(), scores)
 

@@ -1,0 +1,124 @@
+"""The auditor's own command, its targets' answers taken from the demo's evidence: for fleets that don't exist, killed at will.
+
+``python -m tests.support.recorded_audit LOG STALL AUDITOR-ARGUMENTS...``: the name of every target that is asked becomes a line
+of the file LOG; at the target called STALL (``-`` for none) nobody answers any more, until the process is killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "auditor" / "demo"
+
+
+def inventory(folder: Path, hosts: int, clusters: int = 1) -> Path:
+    """Write an inventory of Docker hosts, clusters with two nodes each, and one host that can't be reached; return its path."""
+    entries = [{"name": f"web-{n}", "address": f"10.0.0.{n}", "groups": ["prod" if n % 2 else "test"]} for n in range(hosts)]
+    entries += [{"name": f"cp-{c}-{n}", "address": f"10.1.{c}.{n}"} for c in range(clusters) for n in range(2)]
+    entries.append({"name": "lost", "address": "10.9.9.9"})
+    named = [{"name": f"shop-{c}", "kubeconfig": "kubeconfig", "nodes": [f"cp-{c}-0", f"cp-{c}-1"]} for c in range(clusters)]
+    (folder / "kubeconfig").write_text("{}")
+    path = folder / "inventory.yaml"
+    path.write_text(json.dumps({"hosts": entries, "clusters": named}))
+    return path
+
+
+def command(folder: Path, log: str, *argv: str, stall: str = "-") -> list[str]:
+    """Return the command line that audits such a fleet."""
+    return [sys.executable, "-m", "tests.support.recorded_audit", str(folder / log), stall, "audit", *argv]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of somebody who has nothing but a state folder."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "150",
+    }
+
+
+def audit(folder: Path, log: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    """Audit such a fleet to the end."""
+    done = subprocess.run(
+        command(folder, log, *argv), cwd=folder, env=environment(folder), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def ended(folder: Path, log: str, stall: str, *argv: str, by: int = signal.SIGKILL) -> str:
+    """Audit such a fleet until a target is asked that never answers, then end it by a signal; return what it said."""
+    process = subprocess.Popen(command(folder, log, *argv, stall=stall), cwd=folder, env=environment(folder),
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    end = time.monotonic() + 60
+    while stall not in asked(folder, log):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(by)
+    said, _ = process.communicate(timeout=60)
+    assert "Traceback" not in said, said
+    return said
+
+
+def asked(folder: Path, log: str) -> list[str]:
+    """Return which targets were asked."""
+    path = folder / log
+    return path.read_text().split() if path.exists() else []
+
+
+def comparable(path: Path) -> dict[str, Any]:
+    """Return a results document without what no two runs share: its id and when and by whom it was made."""
+    document: dict[str, Any] = json.loads(path.read_text())
+    document["run"] = {k: v for k, v in document["run"].items() if k not in ("id", "started", "finished", "operator")}
+    return document
+
+
+def main() -> None:
+    """Put the answers in the place of the collector's."""
+    from auditor import evidence
+    from auditor.cli import main as auditor
+    from auditor.collect import Collector
+    from auditor.inventory import Spec, target_of
+    from auditor.model import Evidence, Problem, Reason, TargetStatus
+
+    log, stall = Path(sys.argv[1]), sys.argv[2]
+    sys.argv = ["auditor", *sys.argv[3:]]
+    kinds = {"web": "web-1", "cp": "cp-1", "shop": "shop"}
+    recorded = {e.target.name: e for e in evidence.load_all(DEMO)}
+
+    def run(self: Collector, targets: Sequence[Spec], _: Any = None) -> Iterator[Evidence]:
+        for spec in targets:
+            if self.stopped:
+                return
+            with log.open("a") as file:
+                file.write(f"{spec.name}\n")
+            while spec.name == stall and not self.stopped:
+                time.sleep(0.02)
+            if self.stopped:
+                return
+            target = target_of(spec)
+            if spec.name == "lost":
+                problem = Problem(Reason.TIMEOUT, "no answer")
+                yield Evidence(target, "2026-11-21T09:00:00Z", {}, TargetStatus.UNREACHABLE, problem)
+            else:
+                yield dataclasses.replace(recorded[kinds[spec.name.partition("-")[0]]], target=target)
+
+    Collector.run = run  # type: ignore[method-assign]
+    auditor()
+
+
+if __name__ == "__main__":
+    main()
