@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,12 +75,17 @@ def registers_of(document: dict[str, Any]) -> Registers:
 
 
 def finding_of(document: dict[str, Any]) -> Finding:
-    """Return the finding that `finding_document` wrote."""
-    d = dict(document)
+    """Return the finding that `finding_document` wrote. Texts are shared: the findings of a fleet say the same again and again."""
+    d: dict[str, Any] = {k: sys.intern(v) if type(v) is str else v for k, v in document.items()}
     for name, kind in (("waiver", WaiverMark), ("attestation", AttestationMark)):
         d[name] = None if d[name] is None else _made(kind, d[name])
-    observations = tuple(Observation(**{**o, "status": Status(o["status"])}) for o in d.pop("observations"))
+    observations = tuple(_observation(**o) for o in d.pop("observations"))
     return Finding(**{**d, "severity": Severity(d["severity"]), "status": Status(d["status"])}, observations=observations)
+
+
+def _observation(subject: str, status: str, expected: str, actual: str, source: str) -> Observation:
+    share = sys.intern
+    return Observation(share(subject), Status(status), share(expected), share(actual), share(source))
 
 
 def counts_document(counts: Counts) -> dict[str, int]:
@@ -142,16 +148,21 @@ def text_of(value: Any) -> str:
 
 def to_document(run: AuditRun) -> dict[str, Any]:
     """Return the results document of a run: JSON values only."""
+    return {k: v if isinstance(v, (str, dict)) else list(v) for k, v in _parts(run).items()}
+
+
+def _parts(run: AuditRun) -> dict[str, Any]:
+    """Return the document, its lists to be made one item at a time."""
     head = {"id": run.id, "started": run.started, "finished": run.finished, "auditor_version": run.auditor_version,
             "operator": run.operator, "selection": dict(run.selection), "notices": list(run.notices),
             "registers": registers_document(run.registers)}  # fmt: skip
     return {
         "schema": SCHEMA,
         "run": head,
-        "targets": [target_document(t) for t in run.targets],
-        "benchmarks": [info_document(b) for b in run.benchmarks],
-        "findings": [finding_document(f) for f in run.findings],
-        "scores": [score_document(s) for s in run.scores],
+        "targets": map(target_document, run.targets),
+        "benchmarks": map(info_document, run.benchmarks),
+        "findings": map(finding_document, run.findings),
+        "scores": map(score_document, run.scores),
     }
 
 
@@ -161,12 +172,12 @@ def to_json(run: AuditRun) -> bytes:
     Texts that no encoding can carry (halves of surrogate pairs) stay in their escaped form.
     """
     parts = []
-    for key, value in to_document(run).items():
-        if isinstance(value, list):
-            lines = ",\n  ".join(json.dumps(item) for item in value)
-            parts.append(f"{json.dumps(key)}: [\n  {lines}\n ]" if value else f"{json.dumps(key)}: []")
-        else:
+    for key, value in _parts(run).items():
+        if isinstance(value, (str, dict)):
             parts.append(f"{json.dumps(key)}: {json.dumps(value)}")
+        else:
+            lines = ",\n  ".join(map(json.dumps, value))
+            parts.append(f"{json.dumps(key)}: [\n  {lines}\n ]" if lines else f"{json.dumps(key)}: []")
     return ("{\n " + ",\n ".join(parts) + "\n}\n").encode("ascii")
 
 

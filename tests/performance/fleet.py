@@ -1,6 +1,6 @@
 """A fleet of SSH targets on loopback: time, client CPU a target beside paramiko's floor, memory as the fleet grows, none lost.
 
-Run as ``python -m tests.performance.fleet [--hosts N] [--real N] [--store URL]``. The floor logs in and runs ``true``, in a process
+Run as ``python -m tests.performance.fleet [--hosts N] [--real N] [--postgresql]``. The floor logs in and runs ``true``, in a process
 of its own as the audit is, 16 at once, on the same server.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.support import fleet
+from tests.support import fleet, postgres
 from tests.support.auditing import host_entry
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--real", type=int, default=0, help="how many real sshd hosts stand among them")
-    parser.add_argument("--store", default="", help="database URL of the history [an SQLite file]")
+    parser.add_argument("--postgresql", action="store_true", help="keep the history in a PostgreSQL of the test's own")
     parser.add_argument("--floor", nargs=3, metavar=("FOLDER", "PORT", "HOSTS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.floor:
@@ -117,11 +117,12 @@ def main() -> None:
             assert (base["code"], base_many["code"]) == (0, 0), base["lines"] + base_many["lines"]
             ground = (base_many["cpu"] - base["cpu"]) / (many - few) * 1000
             print(f"floor: {base_many['wall']:.1f} s, {ground:.2f} ms of CPU a target", flush=True)
-            for options in (("--store", asked.store) if asked.store else (), ("--no-store",)):
+            store = ("--store", postgres.server().url()) if asked.postgresql else ()
+            for options in (store, ("--no-store",)):
                 small = audit(folder, fleet.inventory(folder, port, few), few, *options)
                 large = audit(folder, fleet.inventory(folder, port, many - len(real), tuple(real)), many, *options)
                 each, alone = ((large[k] - small[k]) / (many - few) * 1000 for k in ("cpu", "spent"))
-                kept = "no history" if "--no-store" in options else "PostgreSQL" if asked.store else "SQLite"
+                kept = "no history" if "--no-store" in options else "PostgreSQL" if asked.postgresql else "SQLite"
                 print(
                     f"{kept}: {many} targets in {large['wall']:.1f} s ({large['audited']:.1f} s until the last was done), "
                     f"{alone:.2f} ms of CPU a target ({alone / ground:.1f} x floor), {each:.2f} ms with the report; "
