@@ -139,8 +139,7 @@ def _control(f: Finding, info: ControlInfo | None, target: TargetResult, run: Au
 
 def _results(f: Finding, time: str) -> list[dict[str, Any]]:
     results = []
-    # What decides comes first, so that it is never among what is cut.
-    for o in sorted(f.observations, key=lambda o: o.status is not f.status)[: plain.MOST]:
+    for o in plain.first(f.observations, f.status):
         status = _RESULTS[f.status].get(o.status, "skipped")
         said = plain.seen(o)
         results.append(

@@ -109,7 +109,7 @@ def _scores(run: AuditRun, shown: dict[str, str], gauge: _Gauge) -> Iterator[Met
         for score, labels in own:
             value = of(score)
             if value is not None:
-                made.add_metric(labels, round(value / 100, 6))
+                made.add_metric(labels, round(round(value, 2) / 100, 4))  # no more digits than a stored run has
         yield made
     counted = gauge(
         "findings", "Findings by status. A waived failure is a failure here, an attested finding manual.", (*_WHERE, "status")

@@ -29,7 +29,8 @@ def render(run: AuditRun) -> bytes:
     """Return the document. Its identifiers are made from the run's id: the same run gives the same bytes."""
     view = build(plain.complete(run))
     made = _Document(run, view)
-    return json.dumps({"assessment-results": made.content()}, ensure_ascii=False, indent=1).encode("utf-8") + b"\n"
+    results: list[Any] = [made.result(b) for b in view.benchmarks if b.judged] or [made.empty()]
+    return b'{"assessment-results": ' + plain.json_object(made.head(), {"results": results}).encode("utf-8") + b"}\n"
 
 
 def _prop(name: str, text: str) -> list[dict[str, str]]:
@@ -56,11 +57,12 @@ class _Document:
         self.end = plain.moment(run.finished, _EPOCH)
         self.targets = {t.result.name: t.result for t in view.targets}
         self.known = plain.entries(run)
+        self.items = {name: self.id("target", name) for name in self.targets}
 
     def id(self, *parts: str) -> str:
         return str(uuid.uuid5(self.space, json.dumps(parts)))
 
-    def content(self) -> dict[str, Any]:
+    def head(self) -> dict[str, Any]:
         run = self.run
         subject = self.id("subject of the assessment")
         people = {plain.line(p): None for p in [run.operator, *(a.by for a in run.registers.attestations)]}
@@ -86,7 +88,6 @@ class _Document:
                 **({"remarks": notices} if notices else {}),
             },
             "import-ap": {"href": f"#{subject}"},
-            "results": [self.result(b) for b in self.view.benchmarks if b.judged] or [self.empty()],
             "back-matter": {
                 "resources": [
                     {
@@ -111,7 +112,7 @@ class _Document:
     def start(self) -> str:
         return plain.moment(self.run.started, self.end)
 
-    def result(self, benchmark: BenchmarkView) -> dict[str, Any]:
+    def result(self, benchmark: BenchmarkView) -> str:
         info = benchmark.info
         judged = [c for c in benchmark.controls if c.groups]
         used = dict.fromkeys(name for c in judged for g in c.groups for name in g.targets)
@@ -119,14 +120,8 @@ class _Document:
         entries = [self.known[i] for i in marked if i in self.known]
         risks = [self.risk(info.name, info.version, e) for e in entries if isinstance(e, WaiverEntry)]
         attestations = [self.attestation(e) for e in entries if isinstance(e, AttestationEntry)]
-        observations, findings = [], []
-        for c in judged:
-            for n, g in enumerate(c.groups):
-                where = (info.name, info.version, c.info.id, str(n))
-                observations.append(self.observation(where, c, g))
-                if g.status in _STATES:
-                    findings.append(self.finding(where, c, g))
-        return {
+        groups = [((info.name, info.version, c.info.id, str(n)), c, g) for c in judged for n, g in enumerate(c.groups)]
+        head = {
             "uuid": self.id("result", info.name, info.version),
             "title": _markup(f"{info.title or info.name} {info.version}"),
             "description": _markup(f"Controls of {info.name} {info.version}: {info.selected_because}"),
@@ -143,11 +138,16 @@ class _Document:
                     {"include-controls": [{"control-id": t} for t in dict.fromkeys(_token(info.name, c.info.id) for c in judged)]}
                 ]
             },
-            **({"attestations": attestations} if attestations else {}),
-            "observations": observations,
-            **({"risks": risks} if risks else {}),
-            **({"findings": findings} if findings else {}),
         }
+        return plain.json_object(
+            head,
+            {
+                "attestations": attestations,
+                "observations": (self.observation(*group) for group in groups),
+                "risks": risks,
+                "findings": (self.finding(*group) for group in groups if group[2].status in _STATES),
+            },
+        )
 
     def item(self, target: TargetResult | None, name: str) -> dict[str, Any]:
         props = _prop("target", name)
@@ -162,7 +162,7 @@ class _Document:
 
     def observation(self, where: tuple[str, ...], control: ControlView, group: Group) -> dict[str, Any]:
         times = [plain.moment(self.targets[t].collected_at, self.end) for t in group.targets if t in self.targets]
-        evidence = [self.evidence(o) for o in group.observations[: plain.MOST]]
+        evidence = [self.evidence(o) for o in plain.first(group.observations, group.status)]
         left = len(group.observations) - plain.MOST
         made: dict[str, Any] = {
             "uuid": self.id("observation", *where),
@@ -171,7 +171,10 @@ class _Document:
             "props": [*_prop("status", group.status.value), *_prop("mark", group.mark), *_prop("reason", group.reason)],
             "methods": ["TEST"],
             "types": ["finding"],
-            "subjects": [{"subject-uuid": self.id("target", name), "type": "inventory-item"} for name in group.targets],
+            "subjects": [
+                {"subject-uuid": self.items.get(name) or self.id("target", name), "type": "inventory-item"}
+                for name in group.targets
+            ],
             "collected": max(times, default=self.end),
         }
         if evidence:

@@ -37,12 +37,11 @@ def render(run: AuditRun) -> bytes:
     runs = []
     for ref, targets in plain.by_benchmark(whole).items():
         controls = plain.controls(infos[ref], targets)
-        head = json.dumps(_head(run, infos[ref], controls), ensure_ascii=False)
         index = {id_: n for n, id_ in enumerate(controls)}
-        lines = [json.dumps(_result(f, index[f.id], known), ensure_ascii=False) for findings in targets.values() for f in findings]
-        runs.append(head[:-1] + ', "results": [\n   ' + ",\n   ".join(lines) + "\n  ]}")
-    log = json.dumps({"$schema": SCHEMA, "version": "2.1.0"})
-    return (log[:-1] + ', "runs": [\n  ' + ",\n  ".join(runs) + "\n ]}\n").encode("utf-8")
+        results = (_result(f, index[f.id], known) for findings in targets.values() for f in findings)
+        runs.append(plain.json_object(_head(run, infos[ref], controls), {"results": results}))
+    head = {"$schema": SCHEMA, "version": "2.1.0"}
+    return (plain.json_object(head, {"runs": runs}) if runs else json.dumps({**head, "runs": []})).encode("utf-8") + b"\n"
 
 
 def _message(text: str) -> dict[str, str]:

@@ -168,6 +168,8 @@ def _rule_result(result: ET.Element, rule: str, f: Finding, known: plain.Entries
         _add(element, "message", decision, severity="info")
     if f.reason:
         _add(element, "message", plain.line(f.reason), severity=_MESSAGES.get(f.status, "info"))
-    for text, o in zip(plain.evidence(f), f.observations, strict=False):
-        _add(element, "message", text, severity=_MESSAGES.get(o.status, "info"))
+    for o in plain.first(f.observations, f.status):
+        _add(element, "message", plain.seen(o), severity=_MESSAGES.get(o.status, "info"))
+    if len(f.observations) > plain.MOST:
+        _add(element, "message", plain.evidence(f)[-1], severity="info")
     _check(element, f.control)

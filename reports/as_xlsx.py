@@ -89,14 +89,15 @@ def _subjects(run: AuditRun) -> Iterator[rows.Row]:
 def _sheet(book: Any, heading: Any, name: str, columns: Sequence[str], content: Iterable[rows.Row]) -> None:
     """Write one table, on as many sheets as it takes."""
     pending, number = iter(content), 1
-    while True:
+    row = next(pending, None)
+    while number == 1 or row is not None:
         sheet = book.add_worksheet(name if number == 1 else f"{name} {number}")
         sheet.freeze_panes(1, 0)
         for n, column in enumerate(columns):
             sheet.set_column(n, n, _WIDTHS.get(column, 15))
             sheet.write_string(0, n, column, heading)
         written = 0
-        for row in pending:
+        while row is not None and written < ROWS:
             written += 1
             for n, value in enumerate(row):
                 if isinstance(value, str):
@@ -104,9 +105,6 @@ def _sheet(book: Any, heading: Any, name: str, columns: Sequence[str], content: 
                         sheet.write_string(written, n, value)
                 elif value is not None:
                     sheet.write_number(written, n, value)
-            if written == ROWS:
-                break
+            row = next(pending, None)
         sheet.autofilter(0, 0, written, len(columns) - 1)
-        if written < ROWS:
-            return
         number += 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from auditor.model import (
     AuditRun,
@@ -169,9 +171,27 @@ def headline(finding: Finding) -> str:
     return f"{said} ({line(finding.reason)})" if finding.reason else said
 
 
+def first(observations: Sequence[Observation], status: Status) -> list[Observation]:
+    """Return at most `MOST` observations, those with ``status`` first: what decides is never among what is cut."""
+    return sorted(observations, key=lambda o: o.status is not status)[:MOST]
+
+
 def evidence(finding: Finding) -> list[str]:
-    """Return the lines of a finding's observations: at most `MOST`, and one that says how many more there are."""
-    lines = [seen(o) for o in finding.observations[:MOST]]
+    """Return the lines of a finding's observations: the `first`, and one that says how many more there are."""
+    lines = [seen(o) for o in first(finding.observations, finding.status)]
     if len(finding.observations) > MOST:
         lines.append(f"[cut here: {MOST:,} of {len(finding.observations):,} subjects are shown; all of them are in {WHOLE}]")
     return lines
+
+
+def json_object(head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> str:
+    """Return a JSON object of ``head`` and ``lists``, an item of these a line, which may be JSON already; empty lists are left out.
+
+    Items are written as they come, so that not all of them are held at once as more than text.
+    """
+    parts = [json.dumps(head, ensure_ascii=False)[1:-1]] if head else []
+    for name, items in lists.items():
+        lines = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in items]
+        if lines:
+            parts.append(f"{json.dumps(name)}: [\n" + ",\n".join(lines) + "\n]")
+    return "{" + ", ".join(parts) + "}"
