@@ -15,7 +15,8 @@ from checks.engines import EngineFacts
 from checks.expectation import Expect, Scalar
 from checks.image_build import AddInstruction, LoneUpdate, Secrets, UnverifiedPackages
 from checks.image_content import Packages, SetuidFiles
-from checks.image_origin import ImageAge, TrustedSource, VerifiedSignature
+from checks.image_origin import TrustedSource, VerifiedSignature
+from checks.image_rebuilt import Rebuilt
 from checks.image_view import ImageView, Scope
 
 
@@ -90,10 +91,10 @@ class Image:
     default: Scalar | tuple[Scalar, ...] | None = None
     scope: Scope = "all"
     add_instruction: AddInstruction | None = None
-    age: ImageAge | None = None
     healthcheck: HealthCheck | None = None
     lone_update: LoneUpdate | None = None
     packages: Packages | None = None
+    rebuilt: Rebuilt | None = None
     secrets: Secrets | None = None
     setuid_files: SetuidFiles | None = None
     trusted_source: TrustedSource | None = None
@@ -112,7 +113,7 @@ class Image:
 
     def _rules(self) -> list[Rule]:
         return [rule for rule in (
-            self.add_instruction, self.age, self.healthcheck, self.lone_update, self.packages, self.secrets, self.setuid_files,
+            self.add_instruction, self.healthcheck, self.lone_update, self.packages, self.rebuilt, self.secrets, self.setuid_files,
             self.trusted_source, self.unverified_packages, self.user, self.verified_signature,
         ) if rule is not None]  # fmt: skip
 

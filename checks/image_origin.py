@@ -1,9 +1,8 @@
-"""Rules about where an image comes from, how old it is, and whether its signature was verified."""
+"""Rules about where an image comes from, and whether its signature was verified."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 
 from auditor.facts.docker import Engine
@@ -127,48 +126,6 @@ def _origin(image: dict[str, Any], *, pulled: bool) -> str:
     if claimed := _label(image, "base.name"):
         parts.append(f"its label names the base {base.short(claimed)}")
     return base.short("; ".join(parts))
-
-
-@dataclass(frozen=True, slots=True)
-class ImageAge:
-    """An image is at most ``max_days`` days old (null: no limit). A young image may still be vulnerable: this never passes."""
-
-    with_bases: ClassVar[bool] = False
-    max_days: int | None = None
-
-    def needs(self, scope: Scope) -> frozenset[Fact]:  # noqa: ARG002 - the same for both
-        """The engine's clock."""
-        return frozenset({Engine("info")})
-
-    def judge(self, subject: str, image: dict[str, Any], view: ImageView) -> Observation:
-        """Compare the day of the build with the engine's clock."""
-        limit = "" if self.max_days is None else f", at most {self.max_days} days old"
-        expected = f"scanned for vulnerabilities and rebuilt with updates{limit}"
-        source = f"{engines.source('images', 'Created')}; {engines.source('info', 'SystemTime')}"
-        info = view.engine.document("info")
-        if isinstance(info, Problem):
-            return base.error(subject, info, expected=expected, source=source)
-        created, now = _day(image.get("Created")), _day(info.get("SystemTime"))
-        if created is None or now is None:
-            missing = "when it was built" if created is None else "the engine's clock"
-            problem = Problem(Reason.ABSENT, f"{missing} is not told")
-            return base.error(subject, problem, expected=expected, source=source)
-        names = base.show(image.get("RepoDigests") or "no registry's digest")
-        if created.year < 2010 or created > now:  # reproducible builds set the date to nothing or to that of their source
-            actual = f"its date is {created.date()}, which says nothing of its age; {names}"
-            return base.manual(subject, expected=expected, actual=actual, source=source)
-        days = (now - created).days
-        actual = f"built {created.date()}, {days} days ago; {names}"
-        if self.max_days is not None and days > self.max_days:
-            return base.verdict(subject, ok=False, expected=expected, actual=actual, source=source)
-        return base.manual(subject, expected=expected, actual=f"{actual}; no scanner's result was given", source=source)
-
-
-def _day(text: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(f"{str(text)[:10]}T00:00:00")
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
