@@ -35,7 +35,7 @@ def render(run: AuditRun) -> bytes:
 
 def _words(text: str) -> str:
     """Return a text as markup that shows just that text, on one line."""
-    return re.sub(r"[!-,/:-@\[-`{-~]|(?<=www)\.|^[-.]", r"\\\g<0>", plain.line(text, 500))
+    return re.sub(r"[\\`*_\[\]<>#&|~$:@!]|(?<=www)\.", r"\\\g<0>", plain.line(text, 500))
 
 
 def _code(text: str) -> str:
@@ -66,7 +66,7 @@ def _head(view: View) -> list[str]:
         f"- Targets: {reached}",
     ]
     if selected := {k: v for k, v in run.selection.items() if v}:
-        lines.append("- Selected: " + ", ".join(f"{_words(str(k))} {_code(str(v))}" for k, v in selected.items()))
+        lines.append("- Selected: " + ", ".join(f"{_words(str(k))} {_code(plain.value(v))}" for k, v in selected.items()))
     lines += [f"- **Note**: {_words(n)}" for n in run.notices]
     lost = plain.unreached(run.targets)
     lines += [f"- **Not audited**: {_code(t.name)}: {_code(t.error or t.status.value)}" for t in lost[:MOST]]

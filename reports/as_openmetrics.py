@@ -83,10 +83,11 @@ def _metrics(run: AuditRun) -> Iterator[Metric]:
     yield targets
 
     worst = {t: n for n, t in enumerate(s.target for s in sorted(run.scores, key=lambda s: (s.score is None, s.score or 0.0)))}
-    kept = sorted(run.targets, key=lambda t: (t.status is TargetStatus.AUDITED, worst.get(t.name, -1)))[:TARGETS]
+    asked = [t for t in run.targets if t.status is not TargetStatus.EXCLUDED]
+    kept = sorted(asked, key=lambda t: (t.status is TargetStatus.AUDITED, worst.get(t.name, -1)))[:TARGETS]
     shown = {t.name: _value(t.name) for t in kept}
     left = gauge("targets_without_series", "Targets that have no series of their own here, because there are too many.")
-    left.add_metric([], len(run.targets) - len(kept))
+    left.add_metric([], len(asked) - len(kept))
     yield left
     audited = gauge("target_audited", "1 where the target could be audited, else 0.", ("target",))
     for label, ok in {shown[t.name]: t.status is TargetStatus.AUDITED for t in run.targets if t.name in shown}.items():

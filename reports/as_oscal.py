@@ -67,7 +67,7 @@ class _Document:
         subject = self.id("subject of the assessment")
         people = {plain.line(p): None for p in [run.operator, *(a.by for a in run.registers.attestations)]}
         parties = [{"uuid": self.id("party", name), "type": "person", "name": name} for name in people if name]
-        selection = "; ".join(f"{k}: {v}" for k, v in run.selection.items() if v)
+        selection = "; ".join(f"{k}: {plain.value(v)}" for k, v in run.selection.items() if v)
         props = [
             *_prop("run", run.id),
             *_prop("auditor-version", run.auditor_version),

@@ -69,6 +69,11 @@ def moment(text: str, otherwise: str = "") -> str:
     return text if _ISO.fullmatch(text) else otherwise
 
 
+def value(given: Any) -> str:
+    """Return one of the values that narrowed a run, in words."""
+    return ", ".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
+
+
 def plain_name(text: str, longest: int = 80) -> str:
     """Return letters, digits, dots and dashes that stand for ``text`` alone: a part of its digest is added where needed."""
     name = re.sub(r"[^A-Za-z0-9.-]", "-", text)[:longest].strip(".-") or "x"

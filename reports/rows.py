@@ -184,6 +184,6 @@ def about(run: AuditRun) -> Iterator[Row]:
         yield "benchmark", cell(f"{b.name} {b.version}, sha256 {b.sha256}, {b.selected_because}")
     for name, value in run.selection.items():
         if value:
-            yield cell(str(name)), cell(str(value))
+            yield cell(str(name)), cell(plain.value(value))
     for notice in run.notices:
         yield "notice", cell(notice)
