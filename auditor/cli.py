@@ -8,12 +8,13 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from auditor import __version__, cli_deploy, cli_history, cli_hosts, session
+from auditor import __version__, cli_deploy, cli_history, cli_hosts, cli_verify, session
 
 if TYPE_CHECKING:
     from auditor.audit import Selection
@@ -66,6 +67,21 @@ reporting = _options(
         help="PDF documents, with commas: by-control, summary, per-target (one a target).",
     ),
 )
+signing = _options(
+    click.option(
+        "--signing-key", type=click.Path(dir_okay=False, path_type=Path),
+        help="Sign with this Ed25519 key [~/.config/cis-auditor/signing.key, made on first use].",
+    ),
+    click.option("--no-sign", is_flag=True, help="Write no signed manifest."),
+)  # fmt: skip
+scanning = _options(
+    click.option(
+        "--scans",
+        multiple=True,
+        type=click.Path(exists=True, path_type=Path),
+        help="Results of Trivy, Grype or Clair in JSON, a file or a folder of them (repeatable): they become evidence.",
+    ),
+)
 storing = _options(
     click.option("--store", metavar="URL", help="Run history: a database URL [an SQLite file below ~/.local/state]."),
 )
@@ -93,8 +109,10 @@ def cli() -> None:
 @cli.command()
 @collecting
 @selecting
+@scanning
 @gating
 @reporting
+@signing
 @storing
 @click.option("--no-store", is_flag=True, help="Keep no run history.")
 @click.option("--recheck", metavar="RUN", help="Audit again just what failed or was an error in this run, and show what changed.")
@@ -122,8 +140,8 @@ def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None,
         sys.exit(cli_history.recheck(recheck, session.inventory_of(inventory), options, store, no_store=no_store))
     library, selection, gates = session.prepare(options)
     formats = session.formats_of(options["formats"])
-    if demo and (inventory or options["limit"]):
-        raise click.UsageError("--demo audits its own evidence; it takes no inventory and no limit")
+    if demo and (inventory or options["limit"] or options["scans"]):
+        raise click.UsageError("--demo audits its own evidence; it takes no inventory, no limit and no scans")
     if demo:
         kept_in = session.store_unless(store, no_store)
         sys.exit(session.finish(session.demo_run(library, selection), options, formats, gates, kept_in))
@@ -153,6 +171,8 @@ def _demo_beside(folder: Path, formats: list[str], library: Library, selection: 
 @cli.command()
 @collecting
 @selecting
+@scanning
+@signing
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the evidence.")
 def collect(inventory: Path | None, output: Path, **options: Any) -> None:
     """Write the evidence of every target, redacted, as one file each."""
@@ -166,15 +186,17 @@ def collect(inventory: Path | None, output: Path, **options: Any) -> None:
     if not options["quiet"]:
         click.echo(f"written: {output} ({sum(t.status == 'audited' for t in run.targets)} of {len(run.targets)} targets)")
         session.say_lost(run)
-    unkept = session.say_problems(options["problems"])
+    unkept = session.say_problems([*options["problems"], *session.seal(run, output, [], session.signing_key(options), None)])
     sys.exit(exit_code(run, []) or unkept)
 
 
 @cli.command()
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path))
 @selecting
+@scanning
 @gating
 @reporting
+@signing
 @storing
 @click.option("--save", is_flag=True, help="Keep the run in the history.")
 @click.option("--quiet", is_flag=True, help="No summary.")
@@ -189,6 +211,7 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
     judge = Judge(selection.resolve(library), session.selected(options))
     bundles = evidence.load_all(bundle)
     session.refuse_twins(bundles)
+    bundles = session.with_scans(bundles, options)
     for found in clusters_last(bundles):
         judge.add(found)
     run = judge.run([b.target.name for b in bundles])
@@ -198,23 +221,31 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
 @cli.command()
 @click.argument("run", default="latest")
 @reporting
+@signing
 @storing
-def report(run: str, store: str | None, output: Path | None, formats: str, pdf: str) -> None:
+def report(run: str, store: str | None, output: Path | None, formats: str, pdf: str, **options: Any) -> None:
     """Write the reports of a run of the history again (its id, the beginning of it, or "latest")."""
     import reports
 
     wanted = session.formats_of(formats)
     session.pdf_modes(pdf)
+    session.check_signing(options)
     kept = session.open_store(store)
     found = kept.load(run)
-    told = session.report_options(found.id, pdf, kept)
-    for path in reports.write(found, output or Path(f"cis-audit-{found.id}"), wanted, told):
+    key = session.signing_key(options)
+    told = replace(session.report_options(found.id, pdf, kept), signer=key.fingerprint if key else "")
+    folder = output or Path(f"cis-audit-{found.id}")
+    written = reports.write(found, folder, wanted, told)
+    problems = session.seal(found, folder, written, key, kept)
+    for path in written:
         click.echo(f"written: {path}")
+    sys.exit(session.say_problems(problems))
 
 
 cli_history.add_to(cli)
 cli_hosts.add_to(cli)
 cli_deploy.add_to(cli, selecting, gating)
+cli_verify.add_to(cli)
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from auditor.catalogue import Library
     from auditor.inventory import Inventory
     from auditor.model import AuditRun, Evidence
+    from auditor.signing import SigningKey
     from auditor.summary import Gates
     from auditor.tailoring import Tailoring
     from reports import Options
@@ -35,6 +37,7 @@ def prepare(options: dict[str, Any]) -> tuple[Library, Selection, Gates]:
     from auditor.tailoring import NOTHING, load
 
     pdf_modes(options.get("pdf", ""))  # before anything is audited
+    check_signing(options)
     fail_on = Severity(options["fail_on"]) if options.get("fail_on") else None
     library = packaged_library()
     site = NOTHING
@@ -43,6 +46,10 @@ def prepare(options: dict[str, Any]) -> tuple[Library, Selection, Gates]:
         library = site.library
         options["tailored"] = list(site.files)
     selection = Selection(options["benchmarks"], options["level"], options["only"], site)
+    if options.get("scans"):
+        from auditor.scans import read
+
+        options["scan_results"] = read(options["scans"])
     return library, selection, Gates(fail_on, options.get("min_score"), options.get("min_coverage"))
 
 
@@ -189,6 +196,22 @@ def demo_run(library: Library, selection: Selection) -> AuditRun:
     return judge.run([b.target.name for b in bundles])
 
 
+def with_scans(bundles: Sequence[Evidence], options: dict[str, Any]) -> list[Evidence]:
+    """Return bundles with the scanners' results that were given, and keep those as evidence beside the reports."""
+    if not options.get("scan_results"):
+        return list(bundles)
+    from auditor import evidence
+    from auditor.audit import new_id
+    from auditor.scans import attach
+
+    options["output"] = options["output"] or Path(f"cis-audit-{new_id()}")
+    check_writable(options["output"])
+    found = [attach(b, options["scan_results"]) for b in bundles]
+    for bundle in found:  # the verdicts rest on these, not on the bundles that were given
+        evidence.save(bundle, options["output"] / "evidence")
+    return found
+
+
 def refuse_twins(bundles: list[Evidence]) -> None:
     """Refuse two bundles of one target: their findings could not be told apart."""
     from auditor.yamlfile import InputError, Mistake
@@ -205,10 +228,13 @@ def store_unless(url: str | None, off: bool) -> Any:  # noqa: FBT001
 
 
 def open_store(url: str | None) -> Any:
-    """Open the run history."""
+    """Open the run history; it is closed when the command ends."""
     from auditor.store import Store
 
-    return Store(url)
+    store = Store(url)
+    if (context := click.get_current_context(silent=True)) is not None:
+        context.call_on_close(store.close)
+    return store
 
 
 def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Gates, store: Any) -> int:
@@ -225,21 +251,73 @@ def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Ga
             store.save(run)
         except Exception as error:  # noqa: BLE001 - the reports must be written though the history can't be kept
             problems.append(f"the run history was not kept: {error}")
+    usable = store if not problems else None
     told = report_options(run.id, options["pdf"], None)
-    if store is not None and not problems:
+    if usable is not None:
         try:
-            told = report_options(run.id, options["pdf"], store)
+            told = report_options(run.id, options["pdf"], usable)
         except Exception as error:  # noqa: BLE001 - reports without a past are better than none
             problems.append(f"earlier runs can't be read, so the reports hold no trend: {error}")
+    key = signing_key(options)
+    told = dataclasses.replace(told, signer=key.fingerprint if key else "")
     for name in formats:
         try:
             written += reports.write(run, folder, [name], told)
         except (reports.ReportError, OSError) as error:
             problems.append(f"the {name} report was not written: {error}")
+    problems += seal(run, folder, written, key, usable)
     if not options["quiet"]:
         show(run, written, failures)
     code = say_problems(problems)
     return exit_code(run, failures) or code
+
+
+def check_signing(options: dict[str, Any]) -> None:
+    """Find out before the audit that the key that was given can't sign. Raises `click.UsageError` and `InputError`."""
+    if options.get("signing_key") is None:
+        return
+    if options.get("no_sign"):
+        raise click.UsageError("one of --signing-key and --no-sign")
+    from auditor.signing import load_signing_key
+
+    load_signing_key(options["signing_key"])
+
+
+def signing_key(options: dict[str, Any]) -> SigningKey | None:
+    """Return the key that signs a run: the one that was given, else the user's own, which is made on first use; None for none."""
+    from auditor import signing
+    from auditor.yamlfile import InputError
+
+    if options["no_sign"]:
+        return None
+    if options["signing_key"] is not None:
+        return signing.load_signing_key(options["signing_key"])
+    try:
+        key = signing.own_key()
+    except OSError as error:
+        click.echo(f"not signed: {signing.default_path()} can't be made: {error.strerror}", err=True)
+        return None
+    except InputError as error:
+        click.echo(f"not signed: {error}", err=True)
+        return None
+    if key.new and not options.get("quiet"):
+        click.echo(f"A key was made that signs every run: {key.path}. Hand out {signing.public_path(key.path).name} beside it "
+                   f"(SHA-256 {key.fingerprint}) to whoever is to check.", err=True)  # fmt: skip
+    return key
+
+
+def seal(run: AuditRun, folder: Path, written: list[Path], key: SigningKey | None, store: Any) -> list[str]:
+    """Sign what a run wrote; return what could not be done. The manifest is one more file that was written."""
+    if key is None:
+        return []
+    from auditor import integrity
+
+    try:
+        problem = integrity.sign(run, folder, written, key, store)
+    except OSError as error:
+        return [f"the output was not signed: {error.filename or folder}: {error.strerror}"]
+    written.append(folder / integrity.NAME)
+    return [problem] if problem else []
 
 
 def say_problems(problems: Sequence[str]) -> int:

@@ -58,10 +58,14 @@ __all__ = ["FILES", "FORMATS", "PDF_MODES", "SEVERAL", "Options", "ReportError",
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What renderers are told beside the run: which of the `PDF_MODES`, and what earlier runs found."""
+    """What renderers are told beside the run: which of the `PDF_MODES`, what earlier runs found, and who signs.
+
+    ``signer`` is the fingerprint of the key that signs the output, empty when nothing is signed.
+    """
 
     pdf: tuple[str, ...] = ("by-control",)
     past: Past = field(default_factory=Past)
+    signer: str = ""
 
 
 def render(run: AuditRun, format_: str, options: Options | None = None) -> bytes:
