@@ -84,7 +84,7 @@ class Headlines(Memory):
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """Keep entries."""
-        super().keep([Entry(dataclasses.replace(e.target, seen=())) for e in entries])
+        super().keep([Entry(dataclasses.replace(e.target, seen=(), scanned=())) for e in entries])
 
 
 class Spool:
@@ -95,7 +95,8 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the run
+        self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 - it lives as long as the run
+        self._refused = Memory()
         self._places: dict[str, tuple[int, int]] = {}
         self._end = 0
         self._left: dict[str, bytes] = {}  # what did not fit
@@ -123,6 +124,8 @@ class Spool:
                 data = self._left.get(name)
                 head, *found = json.loads(os.pread(self._file.fileno(), size, place) if data is None else data)
                 yield Entry(target_of(head["target"]), chosen_of(head["chosen"]), tuple(map(finding_of, found)), head["done"])
+            else:
+                yield from self._refused.entries([name])
 
     def close(self) -> None:
         """Give the file back."""

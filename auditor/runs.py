@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -17,7 +18,7 @@ from auditor import session
 if TYPE_CHECKING:
     from auditor.audit import Judge, Plan
     from auditor.inventory import Spec
-    from auditor.journal import Entry
+    from auditor.journal import Entry, Spool
     from auditor.model import AuditRun, Evidence, Target, TargetResult
     from auditor.store import Store
     from auditor.storedrun import StoredRun
@@ -94,12 +95,23 @@ def resumed(run: str, options: dict[str, Any], inventory: Path | None, store: St
     for name in ("benchmarks", "only", "limit"):
         options[name] = tuple(selection.get(name, ()))
     options["level"] = int(selection.get("level", 2))
-    options["tailoring"] = Path(begun["tailoring"]) if begun.get("tailoring") else None
-    options["waivers"] = tuple(map(Path, begun.get("waivers", ())))
+    options["tailoring"] = _found(begun["tailoring"]) if begun.get("tailoring") else None
+    options["waivers"] = tuple(map(_found, begun.get("waivers", ())))
+    options["scans"] = options.get("scans") or tuple(map(_found, begun.get("scans", ())))
     folder = parts.get(f"{index}/{count}", {}).get("folder")
     options["output"] = options["output"] or (Path(folder) if folder else None)
-    where = inventory or (Path(begun["inventory"]) if begun.get("inventory") else None)
+    where = inventory or (_found(begun["inventory"]) if begun.get("inventory") else None)
     return Part(identity, index, count, join=True), where
+
+
+def _kept(path: Path) -> list[str]:
+    return [str(path), str(path.absolute())]
+
+
+def _found(kept: Sequence[str]) -> Path:
+    """Return a file by the name that it was given, which reports show, where that still means it."""
+    given, absolute = map(Path, kept)
+    return given if given.absolute() == absolute else absolute
 
 
 def audit(plan: Plan, options: dict[str, Any], store: Store | None, part: Part) -> tuple[AuditRun | None, Path]:
@@ -107,23 +119,33 @@ def audit(plan: Plan, options: dict[str, Any], store: Store | None, part: Part) 
 
     The run is None when other shards of it are not in yet. ``options["kept"]`` says afterwards whether the history holds it.
     """
-    from auditor.audit import Judge, new_id, nodes_of
-    from auditor.inventory import target_of
-    from auditor.journal import Following, Spool
-    from auditor.shards import shards_of
+    from auditor.audit import new_id
+    from auditor.journal import Spool
 
     identity = part.run or new_id()
     folder = options["output"] or Path(f"cis-audit-{identity}")
     session.check_writable(folder)
+    with contextlib.closing(Spool(folder)) as spool:
+        run = _audited(plan, options, store, part, identity, folder, spool)
+    return run, folder
+
+
+def _audited(
+    plan: Plan, options: dict[str, Any], store: Store | None, part: Part, identity: str, folder: Path, spool: Spool
+) -> AuditRun | None:
+    from auditor.audit import Judge, nodes_of
+    from auditor.inventory import target_of
+    from auditor.journal import Following
+    from auditor.shards import shards_of
+
     targets = [target_of(spec) for spec in plan.inventory.specs()]
     shards = shards_of(targets, part.count)
     mine = [t for t in targets if shards[t.name] == part.index]
     together = nodes_of(mine)
-    spool = Spool(folder)
     if store is None:
         judge = Judge(plan.benchmarks, plan.selection, spool, together)
         gather(plan, options, judge, folder / "evidence", _asked(plan, mine), ())
-        return judge.run(plan.order, plan.excluded, identity), folder
+        return judge.run(plan.order, plan.excluded, identity)
     from auditor.store import StoreError
 
     stored = _begin(store, plan, options, part, identity, folder, targets, shards)
@@ -143,16 +165,16 @@ def audit(plan: Plan, options: dict[str, Any], store: Store | None, part: Part) 
         missing = stored.close(plan.benchmarks, interrupted=stopped)
         options["kept"] = True
         if not missing or part.count == 1:
-            return store.load(identity), folder
-        click.echo(f"shard {part.name} of run {identity} is done; {missing} targets of the run are not in yet. "
-                   f"Once all are: auditor report {identity}", err=True)  # fmt: skip
+            return store.load(identity)
         options["lost"] = _lost(stored, mine)
     except StoreError as error:
         options["kept"] = False
         options["problems"].append(f"the run history was not kept: {error}")
         spool.keep([_elsewhere(t) for t in targets if not judge.has(t.name)])
-        return judge.run(plan.order, plan.excluded, identity), folder
-    return None, folder
+        return judge.run(plan.order, plan.excluded, identity)
+    click.echo(f"shard {part.name} of run {identity} is done; {missing} targets of the run are not in yet. "
+               f"Once all are: auditor report {identity}", err=True)  # fmt: skip
+    return None
 
 
 def _lost(stored: StoredRun, mine: Iterable[Target]) -> bool:
@@ -190,9 +212,10 @@ def _begin(
     roster = [*(result_of(waiting_for(t, why(t))) for t in targets), *(result_of(left_out(n)) for n in plan.excluded)]
     path = plan.inventory.path
     given = {
-        "inventory": str(path.absolute()) if path else None,
-        "tailoring": str(options["tailoring"].absolute()) if options.get("tailoring") else None,
-        "waivers": [str(w.absolute()) for w in options.get("waivers") or ()],
+        "inventory": _kept(path) if path else None,
+        "tailoring": _kept(options["tailoring"]) if options.get("tailoring") else None,
+        "waivers": [_kept(w) for w in options.get("waivers") or ()],
+        "scans": [_kept(s) for s in options.get("scans") or ()],
     }
     beginning = Beginning(
         id=identity,
@@ -245,6 +268,10 @@ def gather(
     collector = plan.collector(options["jobs"], options.get("deadline"))
     problems: list[str] = options.setdefault("problems", [])
     stream: Iterable[Evidence] = collector.run(list(asked)) if asked else ()
+    if options.get("scan_results"):
+        from auditor.scans import attach
+
+        stream = (attach(found, options["scan_results"]) for found in stream)
     try:
         with session.stopping(collector.stop):
             unkept = auditing.consume(itertools.chain(again, stream), judge, shown, folder)

@@ -107,12 +107,15 @@ class StoredRun:
         return str(row.started), resumed
 
     def done(self) -> dict[str, TargetResult]:
-        """Return the targets that are done, by name."""
+        """Return the targets that are done, by name, without what was seen there."""
         t = self._store.tables.targets
-        with self._store.plainly(), self._store.reading() as connection:
-            query = t.select().where(t.c.run == self._run, t.c.done == 1).order_by(t.c.position)
-            found = [target_of(json.loads(row.document)) for row in connection.execute(query)]
-        return {target.name: target for target in found}
+        found: dict[str, TargetResult] = {}
+        query = t.select().where(t.c.run == self._run, t.c.done == 1).order_by(t.c.position).execution_options(yield_per=100)
+        with self._store.plainly(), self._store.reading() as connection, connection.execute(query) as rows:
+            for row in rows:
+                target = target_of({**json.loads(row.document), "seen": []})
+                found[target.name] = target
+        return found
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """Write the results of targets in place of what stood there, all of them or none."""
@@ -158,9 +161,11 @@ class StoredRun:
             run = connection.execute(t.runs.select().where(t.runs.c.id == self._run).with_for_update()).one()
             closing = Closing(benchmarks, str(run.started))
             missing = 0
-            for row in connection.execute(t.targets.select().where(t.targets.c.run == self._run).order_by(t.targets.c.position)):
-                missing += row.done == 0
-                closing.add(Entry(target_of(json.loads(row.document)), chosen_of(json.loads(row.chosen or "[]"))))
+            query = t.targets.select().where(t.targets.c.run == self._run).order_by(t.targets.c.position)
+            with connection.execute(query.execution_options(yield_per=100)) as rows:
+                for row in rows:
+                    missing += row.done == 0
+                    closing.add(Entry(target_of(json.loads(row.document)), chosen_of(json.loads(row.chosen or "[]"))))
             self._marks(connection, closing)
             infos = closing.infos()
             used = {(b.name, b.version) for b in infos}

@@ -1,5 +1,8 @@
 """Runs that go on after a kill, runs side by side, and runs in shards: nothing asked twice, nothing lost, the same results."""
 
+import contextlib
+import dataclasses
+import functools
 import json
 import signal
 import stat
@@ -7,13 +10,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from auditor import session
+from auditor.cli import cli
+from auditor.collect import Collector
 from auditor.model import Target
 from auditor.shards import shards_of
 from auditor.store import Store, StoreError
 from tests.support import recorded_audit as fleet
-from tests.support import stores
+from tests.support import sample_run, stores
 
+FLEET = ("-i", "inventory.yaml", "--tailoring", "site.yaml")
 JSON = ("--format", "json", "-o")
 
 
@@ -27,15 +35,19 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of the fleet in one go, without a history."""
     folder = tmp_path_factory.mktemp("whole")
     fleet.inventory(folder, 4)
-    done = fleet.audit(folder, "log", "-i", "inventory.yaml", *JSON, "out", "--no-store")
+    done = fleet.audit(folder, "log", *FLEET, *JSON, "out", "--no-store")
     assert done.returncode == 3, done.stderr
+    document = json.loads((folder / "out" / "results.json").read_text())
+    registers = {w["id"]: (w["state"], w["waived"], w["partly"]) for w in document["run"]["registers"]["waivers"]}
+    assert registers == {"W-HOSTS": ("in force", 2, 0), "W-PART": ("in force", 0, 4), "W-NOTHING": ("matches nothing", 0, 0)}
+    assert [a["findings"] for a in document["run"]["registers"]["attestations"]] == [1]
     return folder / "out" / "results.json"
 
 
 def test_a_killed_run_goes_on(url: str, tmp_path: Path, whole: Path) -> None:
     """Killed in a host, then between a cluster's nodes, then by SIGTERM: what was done is asked no more, the end is the same."""
     fleet.inventory(tmp_path, 4)
-    fleet.ended(tmp_path, "first", "cp-0-1", "-i", "inventory.yaml", *JSON, "out", "--store", url)
+    fleet.ended(tmp_path, "first", "cp-0-1", *FLEET, *JSON, "out", "--store", url)
     with Store(url) as store:
         (run,) = store.history()
         assert (run.status, run.targets, run.audited) == ("running", 8, 1), "every target is there from the first moment"
@@ -83,13 +95,11 @@ def test_a_killed_run_goes_on(url: str, tmp_path: Path, whole: Path) -> None:
 def test_evidence_that_was_altered_is_not_judged_but_asked_for(tmp_path: Path) -> None:
     url = stores.new("sqlite", tmp_path)
     fleet.inventory(tmp_path, 0)
-    fleet.ended(
-        tmp_path, "first", "lost", "-i", "inventory.yaml", *JSON, "out", "--store", url, "--limit", "cp-0-*", "--limit", "lost"
-    )
+    fleet.ended(tmp_path, "first", "lost", *FLEET, *JSON, "out", "--store", url, "--limit", "cp-0-*", "--limit", "lost")
     (tmp_path / "out" / "evidence" / "cp-0-0.evidence.json").unlink()
     assert fleet.audit(tmp_path, "second", "--resume", "latest", "--store", url, "--format", "json").returncode == 3
     assert fleet.asked(tmp_path, "second") == ["lost"], "hosts that no cluster of the run names are done"
-    fleet.ended(tmp_path, "third", "cp-0-1", "-i", "inventory.yaml", *JSON, "out2", "--store", url)
+    fleet.ended(tmp_path, "third", "cp-0-1", *FLEET, *JSON, "out2", "--store", url)
     (tmp_path / "out2" / "evidence" / "cp-0-0.evidence.json").write_text("{}")
     assert fleet.audit(tmp_path, "fourth", "--resume", "latest", "--store", url, "--format", "json").returncode == 3
     assert fleet.asked(tmp_path, "fourth") == ["shop-0", "cp-0-0", "cp-0-1", "lost"]
@@ -98,7 +108,7 @@ def test_evidence_that_was_altered_is_not_judged_but_asked_for(tmp_path: Path) -
 def test_what_can_not_be_gone_on_with(tmp_path: Path) -> None:
     url = stores.new("sqlite", tmp_path)
     fleet.inventory(tmp_path, 2, 0)
-    fleet.ended(tmp_path, "log", "web-1", "-i", "inventory.yaml", *JSON, "out", "--store", url)
+    fleet.ended(tmp_path, "log", "web-1", *FLEET, *JSON, "out", "--store", url)
     for words, said in (
         (("--resume", "latest", "--level", "1"), "takes from the run what is selected"),
         (("--resume", "none"), "there is no run 'none'"),
@@ -122,7 +132,7 @@ def test_what_can_not_be_gone_on_with(tmp_path: Path) -> None:
 def shards(folder: Path, url: str, count: int, *indices: int) -> list[subprocess.CompletedProcess[str]]:
     """Run shards, all at once."""
     started = [
-        subprocess.Popen(fleet.command(folder, f"shard-{i}", "-i", "inventory.yaml", "--format", "json", "-o", f"out-{i}", "--store", url, "--run", "nightly",
+        subprocess.Popen(fleet.command(folder, f"shard-{i}", *FLEET, "--format", "json", "-o", f"out-{i}", "--store", url, "--run", "nightly",
                                        "--shard", f"{i}/{count}", "--quiet"),
                          cwd=folder, env=fleet.environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for i in indices
@@ -161,6 +171,22 @@ def test_shards_give_what_one_run_gives(tmp_path: Path, whole: Path) -> None:
     )
 
 
+def test_ten_shards_one_after_the_other(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = stores.new("postgresql", tmp_path)
+    fleet.inventory(tmp_path, 4)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Collector, "run", fleet.answering(tmp_path / "log"))
+    monkeypatch.setattr(session, "packaged_library", functools.cache(session.packaged_library))
+    codes = []
+    for i in range(1, 11):
+        words = ["audit", *FLEET, *JSON, f"out-{i}", "--quiet", "--store", url, "--run", "nightly", "--shard", f"{i}/10"]
+        codes.append(CliRunner().invoke(cli, words, catch_exceptions=False).exit_code)
+    assert set(codes) == {0, 3}
+    assert sorted(fleet.asked(tmp_path, "log")) == sorted({t["name"] for t in json.loads(whole.read_text())["targets"]})
+    assert not (tmp_path / "out-1" / "results.json").exists(), "the report is made once all are in"
+    assert fleet.comparable(tmp_path / "out-10" / "results.json") == fleet.comparable(whole)
+
+
 def test_shards_of_another_inventory_are_refused(tmp_path: Path) -> None:
     url = stores.new("sqlite", tmp_path)
     fleet.inventory(tmp_path, 2, 0)
@@ -176,7 +202,7 @@ def test_shards_of_another_inventory_are_refused(tmp_path: Path) -> None:
 def test_two_runs_at_once(url: str, tmp_path: Path, whole: Path) -> None:
     fleet.inventory(tmp_path, 4)
     started = [
-        subprocess.Popen(fleet.command(tmp_path, f"log-{i}", "-i", "inventory.yaml", *JSON, f"out-{i}", "--store", url, "--quiet"),
+        subprocess.Popen(fleet.command(tmp_path, f"log-{i}", *FLEET, *JSON, f"out-{i}", "--store", url, "--quiet"),
                          cwd=tmp_path, env=fleet.environment(tmp_path), stderr=subprocess.PIPE, text=True)
         for i in range(3)
     ]  # fmt: skip
@@ -201,7 +227,7 @@ def test_a_store_that_breaks_in_the_middle(tmp_path: Path, whole: Path) -> None:
         "s.StoredRun.keep = broken\nfrom tests.support.recorded_audit import main\nmain()"
     )
     for name, when in (("for-good", "len(count) > 3"), ("for-a-while", "3 < len(count) < 6")):
-        words = [str(tmp_path / name), "-", "audit", "-i", "inventory.yaml", *JSON, f"out-{name}", "--store", url, "--quiet"]
+        words = [str(tmp_path / name), "-", "audit", *FLEET, *JSON, f"out-{name}", "--store", url, "--quiet"]
         done = subprocess.run([fleet.sys.executable, "-c", code.replace("{when}", when), *words], cwd=tmp_path, env=fleet.environment(tmp_path), capture_output=True, text=True, check=False, timeout=120)  # fmt: skip
         assert done.returncode == 3, done.stderr
         assert done.stderr.splitlines() == (["the run history was not kept: history: disk is full"] if name == "for-good" else [])
@@ -217,6 +243,19 @@ def test_nothing_of_the_spool_is_left_or_open_to_others(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert stat.S_IMODE(fleet.os.fstat(spool._file.fileno()).st_mode) == 0o600
     spool.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full to stand for a full disk")
+def test_a_full_disk_loses_no_result(tmp_path: Path) -> None:
+    from auditor.journal import Entry, Spool
+
+    first, second = (Entry(dataclasses.replace(sample_run.target("a"), address=a)) for a in ("one", "two"))
+    with contextlib.closing(Spool(tmp_path)) as spool, Path("/dev/full").open("r+b", buffering=0) as full:
+        spool.keep([first])
+        own, spool._file = spool._file, full  # type: ignore[assignment]
+        spool.keep([second])
+        assert list(spool.entries(["a", "none"])) == [second]
+        spool._file = own
 
 
 def test_shards_follow_from_names_alone() -> None:

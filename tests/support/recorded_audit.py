@@ -21,6 +21,22 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "auditor" / "demo"
 
 
+#: What the site decided: one waiver for some hosts, one in part, one for nothing, an attestation; a parameter for some hosts.
+TAILORING = """\
+tailoring: 1
+overrides:
+  - {control: docker-container-capabilities, targets: ["web-1"], parameters: {allowed: [NET_ADMIN]}, reason: It is a router}
+waivers:
+  - {id: W-HOSTS, control: docker-daemon-icc, groups: [prod], reason: Old clients, owner: Jo, approver: Kim, expires: 2999-12-31}
+  - {id: W-PART, control: docker-container-memory, targets: ["*"], subjects: [container/bad], reason: Small, owner: Jo, approver: Kim,
+     expires: 2999-12-31}
+  - {id: W-NOTHING, control: docker-daemon-icc, targets: ["gone-*"], reason: None, owner: Jo, approver: Kim, expires: 2999-12-31}
+attestations:
+  - {id: A-1, control: k8s-users-without-certificates, targets: ["shop-*"], verdict: pass, by: Kim, at: 2020-01-01, statement: OIDC,
+     evidence: MIN-7, expires: 2999-12-31}
+"""
+
+
 def inventory(folder: Path, hosts: int, clusters: int = 1) -> Path:
     """Write an inventory of Docker hosts, clusters with two nodes each, and one host that can't be reached; return its path."""
     entries = [{"name": f"web-{n}", "address": f"10.0.0.{n}", "groups": ["prod" if n % 2 else "test"]} for n in range(hosts)]
@@ -28,6 +44,7 @@ def inventory(folder: Path, hosts: int, clusters: int = 1) -> Path:
     entries.append({"name": "lost", "address": "10.9.9.9"})
     named = [{"name": f"shop-{c}", "kubeconfig": "kubeconfig", "nodes": [f"cp-{c}-0", f"cp-{c}-1"]} for c in range(clusters)]
     (folder / "kubeconfig").write_text("{}")
+    (folder / "site.yaml").write_text(TAILORING)
     path = folder / "inventory.yaml"
     path.write_text(json.dumps({"hosts": entries, "clusters": named}))
     return path
@@ -86,16 +103,13 @@ def comparable(path: Path) -> dict[str, Any]:
     return document
 
 
-def main() -> None:
-    """Put the answers in the place of the collector's."""
+def answering(log: Path, stall: str = "-") -> Any:
+    """Return what stands in for the collector's `run`."""
     from auditor import evidence
-    from auditor.cli import main as auditor
     from auditor.collect import Collector
     from auditor.inventory import Spec, target_of
     from auditor.model import Evidence, Problem, Reason, TargetStatus
 
-    log, stall = Path(sys.argv[1]), sys.argv[2]
-    sys.argv = ["auditor", *sys.argv[3:]]
     kinds = {"web": "web-1", "cp": "cp-1", "shop": "shop"}
     recorded = {e.target.name: e for e in evidence.load_all(DEMO)}
 
@@ -116,7 +130,16 @@ def main() -> None:
             else:
                 yield dataclasses.replace(recorded[kinds[spec.name.partition("-")[0]]], target=target)
 
-    Collector.run = run  # type: ignore[method-assign]
+    return run
+
+
+def main() -> None:
+    """Put the answers in the place of the collector's."""
+    from auditor.cli import main as auditor
+    from auditor.collect import Collector
+
+    Collector.run = answering(Path(sys.argv[1]), sys.argv[2])  # type: ignore[method-assign]
+    sys.argv = ["auditor", *sys.argv[3:]]
     auditor()
 
 
