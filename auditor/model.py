@@ -310,6 +310,30 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class ScannedImage:
+    """An image of a target that a scanner's result is of by a digest: what was found in it, and what runs from it there.
+
+    ``critical`` and ``high`` are all vulnerabilities of that severity, ``..._fixable`` those of them with a fix. ``running``,
+    ``privileged`` and ``published`` count running containers; a published one can be reached from outside its host, by the
+    ``ports`` or because it uses the host's network. ``scanned`` is UTC in ISO 8601, empty when not known.
+    """
+
+    name: str
+    id: str
+    scanner: str
+    scanned: str
+    critical: int
+    critical_fixable: int
+    high: int
+    high_fixable: int
+    running: int
+    privileged: int
+    published: int
+    ports: tuple[str, ...] = ()
+    worst: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TargetResult:
     """A target after the audit: what it turned out to be and how far we came."""
 
@@ -325,6 +349,7 @@ class TargetResult:
     collected_at: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)  # a few lines about it: system, engine, account, ...
     seen: tuple[Seen, ...] = ()  # the inventory of what it holds, as far as the evidence tells
+    scanned: tuple[ScannedImage, ...] = ()  # its images that scanners looked at, as far as their results were given
 
 
 @dataclass(frozen=True, slots=True)

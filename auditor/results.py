@@ -15,6 +15,7 @@ from auditor.model import (
     Counts,
     Finding,
     Observation,
+    ScannedImage,
     Score,
     Seen,
     Severity,
@@ -124,14 +125,16 @@ def target_document(target: TargetResult) -> dict[str, Any]:
     document = {f.name: getattr(target, f.name) for f in dataclasses.fields(target)}
     seen = [{"kind": s.kind, "count": s.count, "things": [list(thing) for thing in s.things]} for s in target.seen]
     return {**document, "kind": target.kind.value, "status": target.status.value, "facts": dict(target.facts),
-            "roles": list(target.roles), "groups": list(target.groups), "seen": seen}  # fmt: skip
+            "roles": list(target.roles), "groups": list(target.groups), "seen": seen,
+            "scanned": [_plain(image) for image in target.scanned]}  # fmt: skip
 
 
 def target_of(document: dict[str, Any]) -> TargetResult:
     """Return the target that `target_document` wrote."""
     d = document
     return TargetResult(**{**d, "kind": TargetKind(d["kind"]), "status": TargetStatus(d["status"]), "roles": tuple(d["roles"]),
-                           "groups": tuple(d["groups"]), "seen": _seen(d)})  # fmt: skip
+                           "groups": tuple(d["groups"]), "seen": _seen(d),
+                           "scanned": tuple(_made(ScannedImage, i) for i in d.get("scanned", ()))})  # fmt: skip
 
 
 def info_document(info: BenchmarkInfo) -> dict[str, Any]:

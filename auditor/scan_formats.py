@@ -125,7 +125,7 @@ class _GrypeDescriptor(_Struct):
     name: str
     version: str = ""
     timestamp: str = ""
-    configuration: msgspec.Raw | None = None
+    configuration: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _Grype(_Struct, rename={"ignored": "ignoredMatches", "alerts": "alertsByPackage"}):
@@ -214,7 +214,7 @@ def _grype(raw: bytes) -> dict[str, Any]:
     ]
     narrowed = "a distribution that it doesn't match" if "distro-disabled" in alerts else ""
     try:
-        settings = _SETTINGS(bytes(report.descriptor.configuration or b"{}"))
+        settings = _SETTINGS(bytes(report.descriptor.configuration))
     except msgspec.ValidationError:
         settings = {}
     if bytes(settings.get("only-notfixed", b"false")) == b"true":

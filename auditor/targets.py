@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.evidence import digest
+from auditor.exposure import scanned_of
 from auditor.facts.docker import Engine
 from auditor.facts.host import Processes, System
 from auditor.facts.kubernetes import Objects, Server
@@ -53,7 +54,7 @@ def result_of(evidence: Evidence) -> TargetResult:
     return TargetResult(
         target.name, kind, target.address, target.transport, roles, target.groups, evidence.status,
         str(evidence.error) if evidence.error else None, digest(evidence) if audited else None, evidence.collected_at,
-        _lines(evidence) if audited else {}, seen_of(evidence) if audited else (),
+        _lines(evidence) if audited else {}, seen_of(evidence) if audited else (), scanned_of(evidence) if audited else (),
     )  # fmt: skip
 
 

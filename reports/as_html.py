@@ -9,6 +9,7 @@ from auditor.model import AuditRun
 from auditor.past import Past
 from reports.columns import columns, script_json
 from reports.environment import asset, environment
+from reports.exposure import ORDER, exposure
 from reports.seen import listings, said
 from reports.subjects import by_subject, severities
 from reports.trend import by_age, oldest
@@ -62,6 +63,6 @@ def render(run: AuditRun, past: Past | None = None) -> bytes:
         data=Markup(script_json(columns(view, past))), groups=groups, observations=observations, names=NAMES,  # noqa: S704
         past=past, ages=by_age(view, past), trended=any(len(p) > 1 for p in past.trend.values()), oldest=oldest,
         subjects=by_subject(view), severities=severities(view), listings=listings(view), said=said, count_of=count_of,
-        linked=len(view.targets) <= LINKED,
+        linked=len(view.targets) <= LINKED, exposure=exposure(run.targets), order=ORDER,
     )  # fmt: skip
     return page.encode("utf-8")

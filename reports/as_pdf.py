@@ -19,6 +19,7 @@ from pathlib import Path
 from auditor.model import AuditRun, Finding, TargetStatus
 from reports.environment import environment
 from reports.error import ReportError
+from reports.exposure import ORDER, exposure
 from reports.text import LONGEST, WHOLE
 from reports.view import Group, View, build
 
@@ -71,6 +72,7 @@ def page(run: AuditRun, mode: str = "by-control", part: str = "") -> str:
     return environment().get_template("pdf.html.j2").render(
         view=view, pieces=pieces, allowance=allowance(view), danger_groups=hits, longest=LONGEST, mode=mode,
         part=part, brief=brief, named=20 if brief else 1_000_000, listed=listed, gaps=100 if brief else 300,
+        exposure=exposure(run.targets), order=ORDER,
         elsewhere=f"The rest is in {WHOLE}, in the HTML report, and in each target's own document (--pdf per-target).",
     )  # fmt: skip
 
