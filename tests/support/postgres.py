@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import importlib.util
 import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 ACCOUNT = "postgres"
@@ -54,21 +58,34 @@ class Server:
         self.start()
         self._names = itertools.count()
 
-    def run(self, program: str, *arguments: str) -> None:
-        """Run one of PostgreSQL's programs in the server's folder."""
-        other = {"user": ACCOUNT, "group": pwd.getpwnam(ACCOUNT).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    def _account(self) -> dict[str, Any]:
+        return {"user": ACCOUNT, "group": pwd.getpwnam(ACCOUNT).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+
+    def run(self, program: str, *arguments: str, check: bool = True) -> int:
+        """Run one of PostgreSQL's programs in the server's folder and return its exit code."""
         with (self.folder / "run.log").open("ab") as log:
-            subprocess.run([self._programs / program, *arguments], cwd=self.folder, check=True, stdin=subprocess.DEVNULL,
-                           stdout=log, stderr=log, timeout=60, **other)  # type: ignore[call-overload]  # fmt: skip
+            return subprocess.run([self._programs / program, *arguments], cwd=self.folder, check=check, stdin=subprocess.DEVNULL,
+                                  stdout=log, stderr=log, timeout=60, **self._account()).returncode  # fmt: skip
 
     def start(self) -> None:
-        """Begin to serve."""
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=60"
-        self.run("pg_ctl", "-D", "data", "-l", "server.log", "-w", "-o", options, "start")
+        """Begin to serve; the server ends with this process, however that comes about."""
+        settings = ("listen_addresses=", f"unix_socket_directories={self.folder}", "fsync=off", "max_connections=60")
+        words = [self._programs / "postgres", "-D", "data", *(w for s in settings for w in ("-c", s))]
+        library = ctypes.CDLL(None)
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(words, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                             preexec_fn=lambda: library.prctl(1, signal.SIGQUIT),  # noqa: PLW1509 - it only asks the kernel
+                                             **self._account())  # fmt: skip
+        for _ in range(600):
+            if self.run("pg_isready", "-q", "-h", str(self.folder), check=False) == 0:
+                return
+            time.sleep(0.05)
+        raise AssertionError((self.folder / "server.log").read_text())
 
     def stop(self) -> None:
         """Cut every connection and end."""
-        self.run("pg_ctl", "-D", "data", "-m", "immediate", "-w", "stop")
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(30)
 
     def url(self) -> str:
         """Return the URL of a history that nobody used before: a schema of its own in the one database."""
