@@ -153,7 +153,7 @@ def sign(run: AuditRun, folder: Path, written: Iterable[Path], key: SigningKey, 
             problem = f"the manifest is not in the run history: {error}"
         else:
             return ""
-    with _alone(folder.absolute().parent):
+    with _alone(folder.resolve().parent):
         _put(folder, key.envelope(_statement(run, folder, files, _beside(folder, key), "")))
     return problem
 
@@ -176,7 +176,7 @@ def _sign_in(store: Store, run: AuditRun, folder: Path, files: Mapping[str, str]
         link = Link(last.chain, last.position + 1, last.sha256, last.run) if last else Link(f"{_STORED}{secrets.token_hex(8)}", 1)
         data = key.envelope(_statement(run, folder, files, link, _history(store, connection, run.id)))
         digest = hashlib.sha256(data).hexdigest()
-        row = {"run": run.id, "sha256": digest, "chain": link.chain, "before": link.before, "folder": str(folder.absolute())}
+        row = {"run": run.id, "sha256": digest, "chain": link.chain, "before": link.before, "folder": str(folder.resolve())}
         named = {"name": f"{_ROW}{link.position:09d}", "value": json.dumps(row)}
         connection.execute(store.tables.meta.insert(), named)
         _put(folder, data)  # the last thing, so that it is undone when this fails
@@ -197,7 +197,7 @@ def _statement(run: AuditRun, folder: Path, files: Mapping[str, str], link: Link
         "run": {"id": run.id, "started": run.started, "finished": run.finished, "auditor_version": run.auditor_version,
                 "operator": run.operator, "selection": dict(run.selection)},
         "made": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "folder": folder.absolute().name,
+        "folder": folder.resolve().name,
         "benchmarks": [{"name": b.name, "version": b.version, "digest": {"sha256": b.sha256}} for b in run.benchmarks],
         "tailoring": list(run.selection.get("tailoring", ())),
         "targets": [{"name": t.name, "status": t.status.value,
@@ -232,7 +232,7 @@ def _says(path: Path, digest: str) -> bool:
 
 def _beside(folder: Path, key: SigningKey) -> Link:
     """Return the place after the newest manifest by this key in the folder or in one beside it that no history's chain has."""
-    paths = [folder / NAME, *(p / NAME for p in _folders(folder.absolute().parent))]
+    paths = [folder / NAME, *(p / NAME for p in _folders(folder.resolve().parent))]
     dated = []
     for path in paths:
         with contextlib.suppress(OSError):

@@ -62,9 +62,7 @@ class SigningKey:
 
     def envelope(self, payload: bytes) -> bytes:
         """Return a payload in a signed envelope, as JSON. The same payload and key give the same bytes."""
-        signature = {"keyid": self.fingerprint, "sig": _base64(self.half.sign(_pae(payload)))}
-        document = {"payload": _base64(payload), "payloadType": PAYLOAD_TYPE, "signatures": [signature]}
-        return json.dumps(document, indent=1).encode() + b"\n"
+        return _written(payload, self.fingerprint, self.half.sign(_pae(payload)))
 
 
 @dataclass(frozen=True)
@@ -167,11 +165,22 @@ def open_envelope(data: bytes, keys: Sequence[PublicKey]) -> Opened:
     for _, signature in signatures:
         for key in keys:
             if _fits(key, signature, _pae(payload)):
-                return Opened(payload, key.fingerprint)
+                # What is around the payload isn't signed, so it has to be what we write, to the byte.
+                whole = data == _written(payload, key.fingerprint, signature)
+                return Opened(
+                    payload, key.fingerprint, "" if whole else "was altered: what is signed in it is not, what is around is"
+                )
     named = [keyid for keyid, _ in signatures]
     if any(k.fingerprint in named for k in keys):
         return Opened(payload, "", "was altered: its signature does not fit what it says")
     return Opened(payload, "", f"is not signed by a trusted key: {_named(named)}; trusted: {_named(k.fingerprint for k in keys)}")
+
+
+def _written(payload: bytes, keyid: str, signature: bytes) -> bytes:
+    """Return an envelope as it stands in a file."""
+    signed = [{"keyid": keyid, "sig": _base64(signature)}]
+    document = {"payload": _base64(payload), "payloadType": PAYLOAD_TYPE, "signatures": signed}
+    return json.dumps(document, indent=1).encode("ascii") + b"\n"
 
 
 def _named(fingerprints: Iterable[str]) -> str:

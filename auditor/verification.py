@@ -60,7 +60,7 @@ def verify(folders: Sequence[Path], keys: Sequence[PublicKey], store: Store | No
 
 
 def _parents(homes: Iterable[Path]) -> list[Path]:
-    return list(dict.fromkeys(h.absolute().parent for h in homes))
+    return list(dict.fromkeys(h.resolve().parent for h in homes))
 
 
 def _homes(folder: Path, checked: Checked) -> Iterator[Path]:
@@ -111,7 +111,11 @@ def _folder(manifest: Manifest, former: Iterable[Manifest], owners: Mapping[tupl
     """Hold the files of a folder against its manifest, and those of earlier runs that are still there against theirs."""
     home, files = manifest.home, _walk(manifest.home)
     known: dict[str, tuple[str, Manifest]] = {}
+    left: dict[str, int] = {}
     for m in sorted((m for m in former if not m.problem), key=lambda m: (m.made, m.link.position)):
+        if m.folder != manifest.folder and not manifest.problem:
+            checked.problems.append(f"re-ordered: {m.path}: run {m.run} was written to {m.folder}, not to {manifest.folder}")
+            continue
         known |= {name: (digest, m) for name, digest in m.files.items() if m.run == manifest.run or name in files}
     known |= {name: (digest, manifest) for name, digest in manifest.files.items()}
     for name, (digest, m) in sorted(known.items()):
@@ -119,6 +123,8 @@ def _folder(manifest: Manifest, former: Iterable[Manifest], owners: Mapping[tupl
             checked.problems.append(f"missing: {home / name}: run {m.run} wrote it")
             continue
         checked.files += 1
+        if m.run != manifest.run:
+            left[m.run] = left.get(m.run, 0) + 1
         actual = _digest(files[name])
         if actual != digest:
             other = owners.get((name, actual))
@@ -130,6 +136,10 @@ def _folder(manifest: Manifest, former: Iterable[Manifest], owners: Mapping[tupl
                 )
         elif name.endswith(_BUNDLE) and m is manifest:
             _bundle(home / name, m, checked)
+    checked.notes += [
+        f"{home}: {n} file{'s' * (n != 1)} of the earlier run {run} {'are' if n != 1 else 'is'} left there"
+        for run, n in left.items()
+    ]
     checked.problems += [f"added: {home / name}: no manifest knows it" for name in sorted(files.keys() - known.keys())]
 
 
@@ -148,15 +158,12 @@ def _bundle(path: Path, manifest: Manifest, checked: Checked) -> None:
 
 def _place(manifest: Manifest, current: Sequence[Manifest], checked: Checked) -> None:
     """See whether a run is in the folder that it was written to."""
-    name, named = manifest.home.absolute().name, _FOLDER.fullmatch(manifest.home.absolute().name)
+    name, named = manifest.home.resolve().name, _FOLDER.fullmatch(manifest.home.resolve().name)
     if not manifest.folder or manifest.folder == name:
         return
-    others = {m.home.absolute().name for m in current if m is not manifest}
-    if (
-        manifest.folder in others
-        or name in {m.folder for m in current if m is not manifest}
-        or (named and named[1] != manifest.run)
-    ):
+    others = [m for m in current if m.sha256 != manifest.sha256]  # a copy of this one is no other run
+    taken = manifest.folder in {m.home.resolve().name for m in others} or name in {m.folder for m in others}
+    if taken or (named and named[1] != manifest.run):
         checked.problems.append(f"re-ordered: {manifest.home}: run {manifest.run} in it was written to {manifest.folder}")
     else:
         checked.notes.append(f"{manifest.home}: run {manifest.run} was written to a folder named {manifest.folder}")
@@ -226,14 +233,14 @@ def _history(
             _kept(m, store, checked)
     digests = {m.sha256 for m in everything}
     for m in current:
-        here = str(m.home.absolute())
+        here = str(m.home.resolve())
         later = [r for r in rows if r.folder == here and r.chain == m.link.chain and r.position > m.link.position]
         if later and not m.problem:
             checked.problems.append(
                 f"re-ordered: {m.path}: is an older one; run {later[-1].run} was written here after run {m.run}"
             )
     oldest = min((by_digest[d].position for d in digests if d in by_digest), default=0)
-    places = {str(p.absolute()) for p in parents}
+    places = {str(p.resolve()) for p in parents}
     for row in rows:
         if row.sha256 not in digests and str(Path(row.folder).parent) in places:
             line = f"{row.folder}: run {row.run} was written there, at place {row.position} of the history's chain"

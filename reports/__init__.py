@@ -73,7 +73,9 @@ def render(run: AuditRun, format_: str, options: Options | None = None) -> bytes
     if format_ not in FORMATS:
         raise ReportError(f"there is no report format {format_!r}; known: {', '.join(FORMATS)}")
     renderer = _function(FORMATS[format_])
-    content = renderer(run, past=options.past) if format_ == "html" and options is not None else renderer(run)
+    content = (
+        renderer(run, past=options.past, signer=options.signer) if format_ == "html" and options is not None else renderer(run)
+    )
     assert isinstance(content, bytes)
     return content
 
@@ -86,7 +88,7 @@ def _function(name: str) -> Any:
 def _documents(run: AuditRun, format_: str, options: Options | None) -> Iterator[tuple[str, bytes | ReportError]]:
     """Yield the names and contents of a format's files; most have one."""
     if format_ == "pdf" and options is not None:
-        yield from import_module("reports.as_pdf").documents(run, options.pdf)
+        yield from import_module("reports.as_pdf").documents(run, options.pdf, options.signer)
         return
     if format_ in SEVERAL:
         yield from _function(SEVERAL[format_])(run)

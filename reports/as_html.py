@@ -50,8 +50,8 @@ def policy(script: str, style: str) -> str:
     )
 
 
-def render(run: AuditRun, past: Past | None = None) -> bytes:
-    """Return the report as UTF-8."""
+def render(run: AuditRun, past: Past | None = None, signer: str = "") -> bytes:
+    """Return the report as UTF-8. ``signer`` is the fingerprint of the key that signs it."""
     from markupsafe import Markup  # comes with Jinja2, which is loaded only when a report is written
 
     view, past = build(run), past or Past()
@@ -63,6 +63,6 @@ def render(run: AuditRun, past: Past | None = None) -> bytes:
         data=Markup(script_json(columns(view, past))), groups=groups, observations=observations, names=NAMES,  # noqa: S704
         past=past, ages=by_age(view, past), trended=any(len(p) > 1 for p in past.trend.values()), oldest=oldest,
         subjects=by_subject(view), severities=severities(view), listings=listings(view), said=said, count_of=count_of,
-        linked=len(view.targets) <= LINKED, exposure=exposure(run.targets), order=ORDER,
+        signer=signer, linked=len(view.targets) <= LINKED, exposure=exposure(run.targets), order=ORDER,
     )  # fmt: skip
     return page.encode("utf-8")

@@ -64,14 +64,14 @@ def listed(groups: Iterable[Group]) -> list[str]:
     return [t for g in groups for t in g.targets]
 
 
-def page(run: AuditRun, mode: str = "by-control", part: str = "") -> str:
+def page(run: AuditRun, mode: str = "by-control", part: str = "", signer: str = "") -> str:
     """Return the document that becomes the PDF, as HTML. ``part`` says what of the run it holds, where that is not all of it."""
     view = build(run)
     brief = len(view.targets) >= FLEET
     hits = 3 if mode == "summary" else 6 if brief else 25
     return environment().get_template("pdf.html.j2").render(
         view=view, pieces=pieces, allowance=allowance(view), danger_groups=hits, longest=LONGEST, mode=mode,
-        part=part, brief=brief, named=20 if brief else 1_000_000, listed=listed, gaps=100 if brief else 300,
+        part=part, signer=signer, brief=brief, named=20 if brief else 1_000_000, listed=listed, gaps=100 if brief else 300,
         exposure=exposure(run.targets), order=ORDER,
         elsewhere=f"The rest is in {WHOLE}, in the HTML report, and in each target's own document (--pdf per-target).",
     )  # fmt: skip
@@ -114,17 +114,17 @@ def _file_name(target: str, taken: set[str]) -> str:
     return f"{name}.pdf"
 
 
-def documents(run: AuditRun, modes: Sequence[str]) -> Iterator[tuple[str, bytes | ReportError]]:
+def documents(run: AuditRun, modes: Sequence[str], signer: str = "") -> Iterator[tuple[str, bytes | ReportError]]:
     """Lay out what each of `reports.PDF_MODES` stands for: yields file names (with ``/``) and contents, or why there is none."""
     for mode in modes:
         if mode != "per-target":
-            yield "report.pdf" if mode == "by-control" else f"{mode}.pdf", _tried(run, mode, "")
+            yield "report.pdf" if mode == "by-control" else f"{mode}.pdf", _tried(run, mode, "", signer)
             continue
         said = f"one target of {len(run.targets):,} that this run asked" if len(run.targets) > 1 else ""
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # each waits for a process of its own
             ahead: deque[tuple[str, Future[bytes | ReportError]]] = deque()
             for name, part in parts(run):
-                ahead.append((f"targets/{name}", pool.submit(_tried, part, mode, said)))
+                ahead.append((f"targets/{name}", pool.submit(_tried, part, mode, said, signer)))
                 if len(ahead) > 8:
                     first = ahead.popleft()
                     yield first[0], first[1].result()
@@ -132,17 +132,17 @@ def documents(run: AuditRun, modes: Sequence[str]) -> Iterator[tuple[str, bytes 
                 yield name_, done.result()
 
 
-def _tried(run: AuditRun, mode: str, part: str) -> bytes | ReportError:
+def _tried(run: AuditRun, mode: str, part: str, signer: str) -> bytes | ReportError:
     try:
-        return render(run, mode=mode, part=part)
+        return render(run, mode=mode, part=part, signer=signer)
     except ReportError as error:
         return error
 
 
-def render(run: AuditRun, limits: Limits | None = None, mode: str = "by-control", part: str = "") -> bytes:
+def render(run: AuditRun, limits: Limits | None = None, mode: str = "by-control", part: str = "", signer: str = "") -> bytes:
     """Return the report as PDF; raises `ReportError` with one line where it can't be laid out."""
     limits = limits or Limits()
-    html = page(run, mode, part).encode("utf-8")
+    html = page(run, mode, part, signer).encode("utf-8")
     identifier = hashlib.sha256(html).hexdigest()[:32]
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "LD_LIBRARY_PATH",
             "DYLD_FALLBACK_LIBRARY_PATH", "WEASYPRINT_DLL_DIRECTORIES", "PYTHONPATH", "VIRTUAL_ENV")  # fmt: skip

@@ -32,7 +32,7 @@ def run(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
     result = subprocess.run(
         arguments,
         cwd=cwd,
-        env={**kept, "HOME": os.environ["HOME"], "XDG_STATE_HOME": str(cwd / "state")},
+        env={**kept, "HOME": os.environ["HOME"], "XDG_STATE_HOME": str(cwd / "state"), "XDG_CONFIG_HOME": str(cwd / "config")},
         capture_output=True,
         text=True,
         check=False,
