@@ -370,7 +370,7 @@ class AuditRun:
     scores: tuple[Score, ...]
     selection: Mapping[str, Any] = field(default_factory=dict)  # level, only, limit: what narrowed the run
     notices: tuple[str, ...] = ()  # what a reader must know before any verdict, such as a benchmark that doesn't fit a target
-    registers: Registers = Registers()  # tailoring, waivers and attestations
+    registers: Registers = field(default_factory=Registers)  # tailoring, waivers and attestations
 
 
 @dataclass(frozen=True, slots=True)
