@@ -21,6 +21,13 @@ def scanned_of(evidence: Evidence) -> tuple[ScannedImage, ...]:
     given = evidence.get(Scans())
     if not isinstance(given, dict):
         return ()
+    try:
+        return _scanned(evidence, given)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()  # a bundle that we didn't write; the control about it is an error, which says so
+
+
+def _scanned(evidence: Evidence, given: dict[str, Any]) -> tuple[ScannedImage, ...]:
     containers = {_engine(a): a.get("data") or () for a in _answers(evidence, Engine("containers"))}
     found: list[ScannedImage] = []
     for answer in _answers(evidence, Engine("images")):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.facts.docker import Engine
-from auditor.facts.scans import Scans, match
+from auditor.facts.scans import Scans, match, words_of
 from auditor.model import Evidence, Problem
 from auditor.terminal import clean
 from auditor.yamlfile import InputError, Mistake
@@ -64,7 +64,7 @@ def _read(file: Path) -> tuple[dict[str, Any], int]:
     if len(raw) > MAX_BYTES:
         raise ValueError(f"is too large: at most {MAX_BYTES} bytes are read")
     scan = reduce(raw)
-    if not scan["time"]:
+    if not scan["time"] and 0 < written < 2**33:
         scan |= {"time": f"{datetime.fromtimestamp(written, UTC):%Y-%m-%dT%H:%M:%SZ}", "time_from": "file"}
     return {**scan, "file": clean(file.name, 200), "sha256": hashlib.sha256(raw).hexdigest()}, len(raw)
 
@@ -87,4 +87,14 @@ def attach(evidence: Evidence, scans: Sequence[dict[str, Any]]) -> Evidence:
 
 
 def _of(images: Sequence[dict[str, Any]], scans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [scan for scan in scans if any(match(scan, image) for image in images)]
+    """Return the scans that may be of one of these images. A fleet has many of both, so what has no word in common is left out."""
+    known: dict[str, list[dict[str, Any]]] = {}
+    for image in images:
+        for word in words_of(image):
+            known.setdefault(word, []).append(image)
+    found = []
+    for scan in scans:
+        words = {scan["image_id"], scan["layers"], *scan["digests"], *scan["tags"]} & known.keys()
+        if any(match(scan, image) for word in words for image in known[word]):
+            found.append(scan)
+    return found

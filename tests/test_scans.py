@@ -19,6 +19,7 @@ from auditor.yamlfile import InputError
 from checks.image_rebuilt import Rebuilt
 from checks.image_view import ImageView
 from reports.exposure import exposure as ranked
+from tests.support import recorded_audit as fleet
 
 DEMO = Path(__file__).parent.parent / "auditor" / "demo"
 A, B, C, D, L = (f"sha256:{letter * 64}" for letter in "abcd1")
@@ -326,6 +327,20 @@ def test_a_bundle_with_scans_gives_the_same_again_without_them(tmp_path):
     html = (first / "report.html").read_text()
     assert "Vulnerable images by exposure" in html
     assert "<script>alert(1)" not in html
+
+
+def test_a_run_that_goes_on_takes_its_scans_with_it(tmp_path):
+    demo_scan(tmp_path / "scans")
+    inventory = str(fleet.inventory(tmp_path, 3, 0))
+    only = ("--only", "docker-image-rebuilt", "--limit", "web-*")
+    fleet.ended(tmp_path, "first", "web-1", "-i", inventory, "--scans", "scans", *only, "--format", "json", "-o", "out")
+    done = fleet.audit(tmp_path, "second", "--resume", "latest", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert "web-0" not in fleet.asked(tmp_path, "second")
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    told = {f["target"]: {o["subject"]: o["status"] for o in f["observations"]}["image/shop/web:1.4"] for f in document["findings"]}
+    assert told == dict.fromkeys(("web-0", "web-1", "web-2"), "fail")
+    assert all(t["scanned"][0]["critical_fixable"] == 1 for t in document["targets"] if t["status"] == "audited")
 
 
 def test_the_pdf_ranks_them_too(tmp_path):

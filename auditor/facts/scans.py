@@ -27,6 +27,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 SEVERITIES = ("critical", "high", "medium", "low", "unknown")
@@ -47,7 +48,11 @@ class Scans:
 
 def layers_key(layers: Iterable[Any]) -> str:
     """Return one digest for the digests of an image's layers, lowest first; empty where there are none or one is no digest."""
-    listed = [str(layer) for layer in layers]
+    return _layers_key(tuple(str(layer) for layer in layers))
+
+
+@lru_cache(maxsize=4096)
+def _layers_key(listed: tuple[str, ...]) -> str:
     if not listed or not all(DIGEST.fullmatch(layer) for layer in listed):
         return ""
     return hashlib.sha256("\n".join(listed).encode()).hexdigest()
@@ -56,6 +61,13 @@ def layers_key(layers: Iterable[Any]) -> str:
 def digests_of(names: Iterable[Any]) -> set[str]:
     """Return the digests in names such as ``registry.example.com/app@sha256:...``."""
     return {digest for name in names if DIGEST.fullmatch(digest := str(name).rpartition("@")[2])}
+
+
+def words_of(image: dict[str, Any]) -> set[str]:
+    """Return every word by which a scan may be of an image: without one in common, `match` is empty."""
+    layers = layers_key((image.get("RootFS") or {}).get("Layers") or ())
+    tags = map(str, image.get("RepoTags") or ())
+    return {str(image.get("Id") or ""), layers, *digests_of(image.get("RepoDigests") or ()), *tags} - {""}
 
 
 def match(scan: dict[str, Any], image: dict[str, Any]) -> Match:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from auditor import catalogue, evidence, inventory, tailoring
+from auditor import catalogue, evidence, inventory, scan_formats, tailoring
 from auditor.cli_history import find_run
 from auditor.evidence import encode_answer
 from auditor.facts import docker, host_answers, images, inside, inside_answers, node_answers, redact, swarm, system_answers
@@ -213,6 +213,20 @@ def _document(*names: str) -> tuple[bytes, ...]:
     return tuple(json.dumps(f).encode() for f in found)
 
 
+#: Results of Trivy, Grype and Clair, as small as they get.
+_SCANS = (
+    (b'{"SchemaVersion": 2, "CreatedAt": "2026-11-20T08:00:00Z", "ArtifactName": "web:1", "ArtifactType": "container_image", "Metadata": '
+     b'{"OS": {"Family": "debian", "Name": "12", "EOSL": false}, "ImageID": "sha256:aa", "DiffIDs": ["sha256:bb"], "RepoTags": ["web:1"], '
+     b'"RepoDigests": ["r/web@sha256:cc"], "ImageConfig": {"architecture": "amd64"}}, "Results": [{"Target": "t", "Class": "os-pkgs", '
+     b'"Vulnerabilities": [{"VulnerabilityID": "CVE-1", "PkgName": "p", "InstalledVersion": "1", "FixedVersion": "2", "Severity": "HIGH"}]}]}'),
+    (b'{"matches": [{"vulnerability": {"id": "CVE-1", "severity": "High", "fix": {"versions": ["2"], "state": "fixed"}}, "artifact": '
+     b'{"name": "p", "version": "1"}}], "source": {"type": "image", "target": {"imageID": "sha256:aa", "tags": ["web:1"]}}, "distro": '
+     b'{"name": "debian", "version": "12"}, "descriptor": {"name": "grype", "timestamp": "2026-11-20T08:00:00.5Z", "configuration": {}}}'),
+    (b'{"manifest_hash": "sha256:cc", "packages": {"1": {"name": "p", "version": "1"}}, "vulnerabilities": {"2": {"name": "CVE-1", '
+     b'"normalized_severity": "High", "fixed_in_version": "2"}}, "package_vulnerabilities": {"1": ["2"]}}'),
+)  # fmt: skip
+
+
 @cache
 def parsers() -> tuple[Parser, ...]:
     """Return every parser."""
@@ -265,6 +279,7 @@ def parsers() -> tuple[Parser, ...]:
                 b' "Secrets": [{"File": {"Name": "f"}}]}, "RestartPolicy": {"Condition": "any"}}}}]'),), (ValueError,)),
         Parser("addresses of a swarm", lambda d: {"listeners": swarm.listeners("socket:[7]", _words(d)), "names": swarm.interfaces(_words(d))},
                (b"tcp\n0: 0100007F:0947 00000000:0000 0A 0 0 0 0 0 7\n2: eth0 inet 10.0.0.1/8\n",), (ValueError,)),
+        Parser("scanner's result", scan_formats.reduce, _SCANS, (ValueError,)),
         Parser("free text", lambda d: {"text": redact.redact_text(_words(d)), "args": redact.redact_args(_words(d).split(" "))},
                (b"https://me:pw@x/?token=y --password=z eyJhbGciOiJI.eyJzdWIi.x bearer abcdefg",)),
         Parser("answers of an engine's API", _engine, (b'[{"Id": "a"}]', *_document("info", "containers", "images"))),
