@@ -191,11 +191,12 @@ def _trivy(raw: bytes) -> dict[str, Any]:
         for r in results
         for v in r.Vulnerabilities or ()
     ]
+    looked_at = {r.Class for r in results}  # a system whose packages were left out is only half looked at
     return _scan(
         "trivy", report.Trivy.Version if report.Trivy else "", report.CreatedAt, report.ArtifactName, found,
         image_id=told.ImageID, digests=told.RepoDigests or (), layers=layers_key(told.DiffIDs or ()), tags=told.RepoTags or (),
         platform=(told.ImageConfig or _TrivyConfig()).architecture,
-        looked=bool(found) or any(r.Class in ("os-pkgs", "lang-pkgs") for r in results),
+        looked="os-pkgs" in looked_at or ("lang-pkgs" in looked_at and system.Family in ("", "none")),
         eol=f"{system.Family} {system.Name}" if system.EOSL else "",
         suppressed=sum(len(r.ExperimentalModifiedFindings or ()) for r in results),
     )  # fmt: skip

@@ -99,6 +99,15 @@ def test_clair_names_a_manifest_and_no_time():
     assert reduced(clair(packages=()))["looked"] is False
 
 
+@pytest.mark.parametrize(("family", "kinds", "looked"), [
+    ("debian", ["os-pkgs"], True), ("debian", ["os-pkgs", "lang-pkgs"], True), ("debian", ["lang-pkgs"], False), ("debian", [], False),
+    ("", ["lang-pkgs"], True), ("none", ["lang-pkgs"], True), ("", ["secret", "config"], False),
+])  # fmt: skip
+def test_a_system_whose_packages_were_left_out_was_not_looked_at(family, kinds, looked):
+    document = {**trivy(os={"Family": family}), "Results": [{"Target": "t", "Class": kind} for kind in kinds]}
+    assert reduced(document)["looked"] is looked
+
+
 def test_a_list_of_vulnerabilities_is_bounded_but_counted():
     scan = reduced(trivy([(f"CVE-{n}", "p" * 5000, "2", "LOW") for n in range(3000)]))
     assert (scan["counts"]["low"], len(scan["worst"])) == ([3000, 0], scan_formats.WORST)
