@@ -113,7 +113,7 @@ def diff(before: AuditRun, after: AuditRun, ages: Mapping[tuple[str, str, str], 
     audited = {t.name: t for t in after.targets}
     earlier = {t.name for t in before.targets if t.status is TargetStatus.AUDITED}
     for old, new in _pairs(before.findings, after.findings):
-        if (partial[0] and old is None) or (partial[1] and new is None and old is not None and not _lost(audited.get(old.target))):
+        if (partial[0] and old is None) or (partial[1] and new is None and not _asked_again(old, audited)):
             continue  # a re-check leaves out what it wasn't asked for
         change = _change(old, new, audited, earlier, ages or {})
         if change is None:
@@ -188,6 +188,11 @@ def fails(finding: Finding | None) -> bool:
     return finding.status is Status.FAIL or (finding.attestation is not None and finding.attestation.verdict == Status.FAIL)
 
 
+def _asked_again(old: Finding | None, targets: Mapping[str, TargetResult]) -> bool:
+    """Whether a re-check was to look at a finding that it doesn't have: it failed or was an error, and the target was lost."""
+    return old is not None and (fails(old) or old.status is Status.ERROR) and _lost(targets.get(old.target))
+
+
 def _verdict(finding: Finding) -> str:
     attested = f", attested as {finding.attestation.verdict}" if finding.attestation else ""
     return finding.status.value.replace("_", " ") + attested
@@ -205,20 +210,21 @@ def _change(
         assert old is not None
         return _gone(old, targets.get(old.target))
     age = ages.get((new.target, new.benchmark, new.control))
+    attested = "attested as fail" if new.status is not Status.FAIL else ""
     if old is None:
         if fails(new):
             why = "this control was not judged" if new.target in earlier else "this target was not audited"
-            return Change(Kind.NEW, None, new, f"{why} before", _failing(new), age=age)
+            return Change(Kind.NEW, None, new, "; ".join(filter(None, (attested, f"{why} before"))), _failing(new), age=age)
         return None
     facts, moved = _facts(old, new), f"was {_verdict(old)}"
     fresh = tuple(s for s in _failing(new) if s not in set(_failing(old)))
     fixed = tuple(s for s in _failing(old) if s not in set(_failing(new)))
     if fails(new):
         if not fails(old):
-            return Change(Kind.NEW, old, new, moved, fresh, fixed, facts, age)
+            return Change(Kind.NEW, old, new, moved + (attested and f", now {attested}"), fresh, fixed, facts, age)
         unwaived = is_waived(old) and not is_waived(new)
         kind = Kind.WORSE if fresh or unwaived else Kind.BETTER if fixed else Kind.STILL
-        note = "it is waived no longer" if unwaived else "waived" if is_waived(new) else ""
+        note = "it is waived no longer" if unwaived else "waived" if is_waived(new) else attested
         return Change(kind, old, new, note, fresh, fixed, facts, age)
     if new.status is Status.ERROR and old.status is not Status.ERROR:
         return Change(Kind.LOST, old, new, f"{moved}: {_missing(new)}", facts=facts)
@@ -240,7 +246,7 @@ def _lost(target: TargetResult | None) -> bool:
 def _gone(old: Finding, target: TargetResult | None) -> Change | None:
     """What became of a finding that the later run doesn't have."""
     if target is not None and _lost(target):
-        why = f"the target is {target.status.value}, {target.error or 'no reason given'}"
+        why = f"the target was not audited, {target.error or target.status.value}"
         return Change(Kind.LOST, old, None, f"was {_verdict(old)}: {why}")
     if not fails(old):
         return None
@@ -285,6 +291,7 @@ def _scores(before: AuditRun, after: AuditRun) -> list[ScoreChange]:
 def _notes(before: AuditRun, after: AuditRun) -> list[str]:
     """What about the runs differs that isn't a change on the targets."""
     notes = []
+    again = any(r.selection.get("recheck") for r in (before, after))
     for name, run in (("earlier", before), ("later", after)):
         if run.selection.get("recheck"):
             of = run.selection["recheck"]
@@ -295,12 +302,12 @@ def _notes(before: AuditRun, after: AuditRun) -> list[str]:
             digests = [{(b.version, b.sha256) for b in run.benchmarks if b.name == name} for run in (before, after)]
             if digests[0] != digests[1]:
                 notes.append(f"{name} has the same version in both runs, but its files differ: verdicts may for that alone.")
-        else:
+        elif not again or (left.get(name) and right.get(name)):  # a re-check needs no benchmark in which nothing failed
             words = [", ".join(v.get(name, ())) or "none" for v in (left, right)]
             notes.append(f"{name}: {words[0]} before, {words[1]} after; compared by the controls' keys.")
     for key, what in (("level", "level"), ("only", "selected controls"), ("limit", "limit on targets"), ("tailoring", "tailoring")):
         old, new = before.selection.get(key), after.selection.get(key)
-        if (old or None) != (new or None) and not any(r.selection.get("recheck") for r in (before, after)):
+        if (old or None) != (new or None) and (key == "tailoring" or not again):  # re-checks narrow the rest by themselves
             notes.append(f"The {what} differs: {_said(old)} before, {_said(new)} after.")
     if before.auditor_version != after.auditor_version:
         notes.append(f"Made by cis-auditor {before.auditor_version} before, {after.auditor_version} after.")

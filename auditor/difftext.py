@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from auditor.diff import Change, Difference, Kind
-from auditor.model import AuditRun, Finding
+from auditor.diff import Change, Difference, Kind, fails
+from auditor.model import AuditRun, Finding, TargetStatus
 from auditor.summary import percent
 from auditor.terminal import clean
 
@@ -44,10 +44,14 @@ def lines(difference: Difference) -> Iterator[str]:
         if changes:
             yield ""
             yield f"{_TITLES[kind]} ({len(changes)})"
-            for change in changes[:SHOWN]:
+            targets, rest = _whole_targets(d, changes)
+            yield from targets[:SHOWN]
+            if len(targets) > SHOWN:
+                yield f"  and {len(targets) - SHOWN} more targets; --format json has all of them"
+            for change in rest[:SHOWN]:
                 yield from _change(change)
-            if len(changes) > SHOWN:
-                yield f"  and {len(changes) - SHOWN} more; --format json has all of them"
+            if len(rest) > SHOWN:
+                yield f"  and {len(rest) - SHOWN} more; --format json has all of them"
     listed = (("Targets added", d.targets_added), ("Targets gone", d.targets_gone), ("Controls added", d.controls_added),
               ("Controls gone", d.controls_gone))  # fmt: skip
     for title, names in listed:
@@ -72,6 +76,25 @@ def delta(before: float | None, after: float | None) -> str:
 
 def _named(run: AuditRun) -> str:
     return f"{clean(run.id, 80)} ({clean(run.started, 30)})"
+
+
+def _whole_targets(difference: Difference, changes: list[Change]) -> tuple[list[str], list[Change]]:
+    """Return a line for each target that the later run could not audit, instead of one for each of its findings; and the rest."""
+    lost = {t.name: t for t in difference.after.targets if t.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED)}
+    by_target: dict[str, list[Change]] = {}
+    rest = []
+    for change in changes:
+        if change.after is None and change.finding.target in lost:
+            by_target.setdefault(change.finding.target, []).append(change)
+        else:
+            rest.append(change)
+    said = []
+    for name, of_it in by_target.items():
+        failed = sum(fails(c.before) for c in of_it)
+        why = lost[name].error or lost[name].status.value
+        findings = f"{len(of_it)} finding{'s' if len(of_it) != 1 else ''}, {failed} of them failed"
+        said.append(f"  {clean(name, 50)}: {findings} before: the target was not audited, {clean(why, 400)}")
+    return said, rest
 
 
 def _change(change: Change) -> Iterator[str]:

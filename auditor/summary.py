@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +94,7 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
     _dangers(console, run)
     if run.scores:
         console.print(_table(run))
-        parts = "; ".join(f"{b.name} {b.version}: {len(b.controls)} of {b.controls_total} controls" for b in run.benchmarks)
-        console.print(Text(f"{SCORE_FORMULA}; {COVERAGE_FORMULA}. Covered: {parts}.", style="dim"))
+        console.print(Text(f"{SCORE_FORMULA}; {COVERAGE_FORMULA}. {_extent(run)}.", style="dim"))
         decided = [s for s in run.scores if is_adjusted(s.counts)]
         for s in decided[:_SHOWN]:
             c = s.counts
@@ -118,6 +118,18 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
         console.print(Text(f"gate failed: {line}", style="bold red"))
     for path in written:
         console.print(Text(f"written: {path}"))
+
+
+def _extent(run: AuditRun) -> str:
+    """How much of each benchmark the scores speak about; a re-check is about what it judged, not about all that there is."""
+    again = bool(run.selection.get("recheck"))
+    judged = {(f.benchmark, f.version, f.control) for f in run.findings} if again else set()
+    of = Counter((name, version) for name, version, _ in judged)
+    parts = (
+        f"{b.name} {b.version}: {of[b.name, b.version] if again else len(b.controls)} of {b.controls_total} controls"
+        for b in run.benchmarks
+    )
+    return f"{'Checked again' if again else 'Covered'}: {'; '.join(parts)}"
 
 
 def _registers(console: Any, run: AuditRun) -> None:

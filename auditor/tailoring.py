@@ -217,6 +217,10 @@ class _Loader:
         return whole
 
     def _take(self, read: Read, decoder: Decoder) -> None:
+        for word in read.ids:
+            if word.text in self.ids:
+                decoder.fail(word.node, f"the id {word.text!r} is taken already at {self.ids[word.text]}")
+            self.ids[word.text] = _place(word.node)
         for keys in read.benchmarks:
             self.selections.append(keys)
             self.changes += _selection_changes(keys)
@@ -229,7 +233,7 @@ class _Loader:
             self._override(override, decoder)
         for waiver, node in read.waivers:
             if scope := _scope(waiver):
-                identity = self._identity("W", waiver.id.text if waiver.id else "", waiver.id.node if waiver.id else node, decoder)
+                identity = waiver.id.text if waiver.id else self._free("W", node)
                 self.waivers.append(
                     Waiver(id=identity, scope=scope, subjects=waiver.subjects, reason=waiver.reason, owner=waiver.owner,
                            approver=waiver.approver, ticket=waiver.ticket, starts=waiver.starts.text if waiver.starts else "",
@@ -240,7 +244,7 @@ class _Loader:
             if scope := _scope(entry):
                 if self._automatic(scope.control):
                     decoder.fail(entry.control.node, f"evidence alone decides {scope.control!r}: there is nothing to attest")
-                identity = self._identity("A", entry.id.text if entry.id else "", entry.id.node if entry.id else node, decoder)
+                identity = entry.id.text if entry.id else self._free("A", node)
                 self.attestations.append(
                     Attestation(id=identity, scope=scope, verdict=entry.verdict, by=entry.by, at=entry.at.text,
                                 statement=entry.statement, evidence=entry.evidence, expires=entry.expires.text,
@@ -276,16 +280,13 @@ class _Loader:
             for name, place in places.items()
         ]
 
-    def _identity(self, letter: str, given: str, node: yaml.Node, decoder: Decoder) -> str:
-        """Return the id of an entry: its own, or the next free one."""
-        if given and given in self.ids:
-            decoder.fail(node, f"the id {given!r} is taken already at {self.ids[given]}")
+    def _free(self, letter: str, node: yaml.Node) -> str:
+        """Return the next free id, for an entry without one of its own."""
         number = 1
-        while not given and f"{letter}{number}" in self.ids:
+        while f"{letter}{number}" in self.ids:
             number += 1
-        identity = given or f"{letter}{number}"
-        self.ids[identity] = _place(node)
-        return identity
+        self.ids[f"{letter}{number}"] = _place(node)
+        return f"{letter}{number}"
 
 
 def shown(value: Any) -> str:

@@ -163,6 +163,7 @@ class Read:
     overrides: list[OverrideKeys] = field(default_factory=list)
     waivers: list[tuple[WaiverKeys, yaml.Node]] = field(default_factory=list)
     attestations: list[tuple[AttestationKeys, yaml.Node]] = field(default_factory=list)
+    ids: list[Word] = field(default_factory=list)  # of all waivers and attestations, also of those that could not be read
 
 
 class Reader:
@@ -186,12 +187,17 @@ class Reader:
         nodes = {name: node for name, (_, node) in entries.items()}
         read.benchmarks = [b for n in self._items(nodes.get("benchmarks")) if (b := self._selection(n))]
         read.parameters = self._parameters(nodes.get("parameters"))
-        read.overrides = [o for n in self._items(nodes.get("overrides")) if (o := self.decoder.decode(n, OverrideKeys))]
+        for node in self._items(nodes.get("overrides")):
+            self._not_empty(node, ("targets", "groups", "parameters"))
+            if override := self.decoder.decode(node, OverrideKeys):
+                read.overrides.append(override)
         for node in self._items(nodes.get("waivers")):
+            read.ids += self._id(node)
             self._scoped(node, ("starts", "expires"))
             if keys := self.decoder.decode(node, WaiverKeys):
                 read.waivers.append((keys, node))
         for node in self._items(nodes.get("attestations")):
+            read.ids += self._id(node)
             self._scoped(node, ("at", "expires"))
             if keys := self.decoder.decode(node, AttestationKeys):
                 read.attestations.append((keys, node))
@@ -268,6 +274,7 @@ class Reader:
         raw = self._raw(node)
         if not isinstance(node, yaml.MappingNode):
             return
+        self._not_empty(node, ("targets", "groups", "subjects"))
         if not any(isinstance(raw.get(k), yaml.SequenceNode) and raw[k].value for k in ("targets", "groups")):
             self.decoder.fail(node, 'say which targets or groups this is for; targets: ["*"] is all of them')
         first, last = (raw.get(d) for d in dates)
@@ -275,6 +282,17 @@ class Reader:
             begin, end = self.decoder.decode(first, Begin), self.decoder.decode(last, End)
             if begin and end and begin.instant >= end.instant:
                 self.decoder.fail(last, f"expires before it begins ({dates[0]}: {begin.text})")
+
+    def _not_empty(self, node: yaml.Node, keys: tuple[str, ...]) -> None:
+        """Refuse lists that name nothing: one would be taken for no condition, and so for everything."""
+        for value in (self._raw(node).get(k) for k in keys):
+            if isinstance(value, yaml.CollectionNode) and not value.value:
+                self.decoder.fail(value, "must not be empty: leave the key out, or name something")
+
+    def _id(self, node: yaml.Node) -> list[Word]:
+        """Return the id that an entry gives itself, if it does; an entry that is wrong elsewhere takes its id all the same."""
+        given = self._raw(node).get("id")
+        return [Word(" ".join(given.value.split()), given)] if isinstance(given, yaml.ScalarNode) and given.value.strip() else []
 
     def _raw(self, node: yaml.Node) -> dict[str, yaml.Node]:
         pairs = node.value if isinstance(node, yaml.MappingNode) else ()

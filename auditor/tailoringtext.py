@@ -164,7 +164,8 @@ def register_lines(run: AuditRun) -> Iterator[str]:
         more = f", {partly} more in part (they count as failures)" if partly else ""
         yield f"waivers: {_states(registers.waivers)}; {waived} failure{'' if waived == 1 else 's'} waived{more}"
     if registers.attestations:
-        yield f"attestations: {_states(registers.attestations)}; {attested['pass']} findings attested pass, {attested['fail']} fail"
+        findings = f"{attested['pass']} finding{'' if attested['pass'] == 1 else 's'} attested pass, {attested['fail']} fail"
+        yield f"attestations: {_states(registers.attestations)}; {findings}"
     every: list[WaiverEntry | AttestationEntry] = [*registers.waivers, *registers.attestations]
     for entry in every:
         if entry.state is not State.IN_FORCE:

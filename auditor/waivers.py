@@ -262,6 +262,8 @@ def _attestation_entry(entry: Attestation, marker: _Marker, judged: set[str]) ->
         notes.append(_why_nothing(entry, marker, judged))
     elif decided:
         notes.append(f"evidence decides, not the attestation: {_statuses(decided)}")
+    if state in (State.EXPIRED, State.NOT_YET_VALID) and tally.met[Status.MANUAL]:
+        notes.insert(0, f"it would decide {_findings(tally.met[Status.MANUAL], 'finding')}")
     if tally.superseded:
         notes.append(f"a later attestation counts for {_findings(tally.superseded, 'finding')}")
     return AttestationEntry(

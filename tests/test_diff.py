@@ -13,7 +13,7 @@ from auditor.diff import Kind, diff
 from auditor.difftext import lines, summary, to_json
 from auditor.model import AuditRun, Finding, Observation, Severity, Status, TargetStatus
 from auditor.recheck import of_run, restrict
-from auditor.registers import WaiverMark
+from auditor.registers import AttestationMark, WaiverMark
 from reports.as_diff import render
 from tests.support import sample_run
 
@@ -130,6 +130,34 @@ def test_a_recheck_holds_what_failed_and_is_compared_with_that_alone() -> None:
     assert found.scores == ()
     assert of_run(run(finding(), selection={"only": ["f"], "level": 1, "benchmarks": ["b@1"]})).only == ("f",)
     assert not of_run(run(finding(PASS))).wanted
+
+
+def test_a_recheck_that_reaches_no_target_says_so_once_and_of_what_failed_alone() -> None:
+    """What passed was not to be looked at again, so that it isn't lost; a whole target is one line, not one a finding."""
+    first = run(*(finding(s, control=f"{s.value}-{n}") for s in (FAIL, ERROR, PASS, NA) for n in range(60)))
+    second = restrict(run(name="r2", targets={"web-1": TargetStatus.UNREACHABLE}), of_run(first))
+    found = diff(first, second)
+    assert {(c.kind, c.finding.status) for c in found.changes} == {(Kind.LOST, FAIL), (Kind.LOST, ERROR)}
+    assert [s for s in lines(found) if "web-1" in s] == [
+        "  web-1: 120 findings, 60 of them failed before: the target was not audited, no route"
+    ]
+    whole = diff(first, run(name="r2", targets={"web-1": TargetStatus.UNREACHABLE}))
+    assert [s for s in lines(whole) if "web-1" in s] == [
+        "  web-1: 240 findings, 60 of them failed before: the target was not audited, no route"
+    ]
+
+
+def test_a_recheck_without_the_tailoring_of_the_run_says_so() -> None:
+    """Its verdicts may differ for that alone."""
+    first = run(finding(), selection={"tailoring": ["t.yaml (SHA-256 1)"]})
+    assert any("The tailoring differs: t.yaml" in n for n in diff(first, restrict(run(finding(), name="r2"), of_run(first))).notes)
+
+
+def test_a_failure_that_a_person_attested_is_called_that() -> None:
+    attested = dataclasses.replace(finding(MANUAL), attestation=AttestationMark("a", "fail"))
+    for before, note in ((run(finding(MANUAL)), "was manual, now attested as fail"), (run(attested), "attested as fail")):
+        (change,) = diff(before, run(attested, name="r2")).changes
+        assert change.note == note
 
 
 runs = st.lists(

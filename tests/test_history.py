@@ -204,6 +204,7 @@ def test_recheck_command(tmp_path: Path) -> None:
     done = auditor(tmp_path, "audit", "-i", "inventory.yaml", "--format", "json", "-o", "second", "--recheck", "first")
     assert done.returncode == 3, done.stderr
     assert "What changed since the run that was checked again" in done.stdout
+    assert "Covered:" not in done.stdout, "a re-check speaks about what it judged"
     second = json.loads((tmp_path / "second" / "results.json").read_text())
     assert {(f["target"], f["control"]) for f in second["findings"]} <= wanted
     assert bool(second["findings"]) == bool(wanted), "a machine without an engine may have nothing to check"

@@ -291,6 +291,33 @@ def test_ids_are_unique_over_all_files(tmp_path: Path) -> None:
     assert [w.id for w in tailoring.load(LIBRARY, None, files).waivers] == ["W2", "W1", "W3"]
 
 
+def test_an_id_is_taken_though_its_entry_is_wrong(tmp_path: Path) -> None:
+    text = """\
+register: 1
+waivers:
+  - {control: docker-live-restore, targets: [x], reason: r, owner: o, approver: p, expires: 2026-12-31}
+  - {id: W1, control: docker-live-restore, targets: [x], reason: r, owner: o, approver: p, expires: 2026-12-31}
+"""
+    path = write(tmp_path, text)
+    assert [w.id for w in tailoring.load(LIBRARY, None, [path]).waivers] == ["W2", "W1"], "an id that was given is kept"
+    wrong = "  - {id: W1, control: docker-live-restore, targets: [x], reason: r, owner: o, approver: p, expires: never}\n"
+    said = mistakes(None, write(tmp_path, text + wrong))
+    assert len(said) == 2
+    assert any("the id 'W1' is taken already" in s for s in said)
+
+
+def test_a_list_that_names_nothing_does_not_mean_everything(tmp_path: Path) -> None:
+    text = """\
+tailoring: 1
+overrides:
+  - {control: docker-container-capabilities, targets: [], parameters: {}, reason: r}
+waivers:
+  - {control: docker-live-restore, targets: [x], subjects: [], reason: r, owner: o, approver: p, expires: 2026-12-31}
+"""
+    words = "must not be empty: leave the key out, or name something"
+    assert mistakes(write(tmp_path, text)) == [f"tailoring.yaml:{at}: {words}" for at in ("3:55", "3:71", "5:60")]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -175,7 +175,8 @@ def test_attestations() -> None:
     state, note = state_of(attestation(), finding(MANUAL), finding(PASS, "web-2"))
     assert (state, note) == (State.IN_FORCE, "evidence decides, not the attestation: 1 pass")
     assert state_of(attestation(targets=("nobody",)), finding(MANUAL))[0] is State.MATCHES_NOTHING
-    assert state_of(attestation(at="2026-06-16"), finding(MANUAL))[0] is State.NOT_YET_VALID
+    assert state_of(attestation(at="2026-06-16"), finding(MANUAL)) == (State.NOT_YET_VALID, "it would decide 1 finding")
+    assert state_of(attestation(until="2026-06-14"), finding(MANUAL)) == (State.EXPIRED, "it would decide 1 finding")
 
 
 def test_the_latest_attestation_counts_and_at_the_same_time_the_worse() -> None:
