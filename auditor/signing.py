@@ -224,7 +224,8 @@ def _read(path: Path, *, private: bool) -> bytes:
             seen = os.fstat(file.fileno())
             if not stat.S_ISREG(seen.st_mode):
                 raise _wrong(path, "is not a file")
-            if private and seen.st_mode & 0o077:
+            # As ssh has it: a file of another account's (a mounted secret of root's) may be our group's to read.
+            if private and seen.st_mode & (0o077 if seen.st_uid == os.geteuid() else 0o007):
                 raise _wrong(path, f"has the mode {seen.st_mode & 0o7777:04o}: others may use this key; make it 0600")
             return file.read(_MAX_KEY)
     except OSError as error:

@@ -435,6 +435,19 @@ def test_runs_that_end_at_once_get_places_one_after_the_other(kind: str, tmp_pat
     assert all(m.history for m in checked.runs)
 
 
+def test_a_history_that_cannot_be_written_leaves_the_output_signed(world: World, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").write_text("x")
+    world.sql("CREATE TRIGGER refuse BEFORE INSERT ON meta BEGIN SELECT RAISE(FAIL, 'no more'); END")
+    with Store(world.url) as store:
+        problem = integrity.sign(sample_run.single(), tmp_path / "out", [tmp_path / "out" / "file"], world.key, store)
+        assert problem.startswith("the manifest is not in the run history: ")
+        assert "no more" in problem
+        assert len(integrity.rows(store)) == 4
+    (manifest,) = verify([tmp_path / "out"], [world.key.public]).runs
+    assert (manifest.problem, manifest.link.position, manifest.history) == ("", 1, "")
+
+
 # Without a history
 
 
