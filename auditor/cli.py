@@ -152,19 +152,22 @@ def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None,
         sys.exit(session.say_problems(options["problems"]) or (EXIT_TARGET if options["lost"] else EXIT_OK))
     code = session.finish(run, {**options, "output": folder}, formats, gates, kept_in)
     if inventory is None and not any(t.roles for t in run.targets):
-        _demo_beside(folder, formats, library, selection, quiet=options["quiet"])
+        _demo_beside(folder, formats, library, selection, options)
     sys.exit(code)
 
 
-def _demo_beside(folder: Path, formats: list[str], library: Library, selection: Selection, *, quiet: bool) -> None:
+def _demo_beside(folder: Path, formats: list[str], library: Library, selection: Selection, options: dict[str, Any]) -> None:
     """Where there is nothing to judge, show what a report looks like."""
     import reports
 
     click.echo(
         "This machine runs neither a Docker engine nor Kubernetes: nothing here could be judged but what its files say.", err=True
     )
-    written = reports.write(session.demo_run(library, selection), folder / "demo", formats)
-    if not quiet:
+    run, key = session.demo_run(library, selection), session.signing_key({**options, "quiet": True})
+    told = reports.Options(signer=key.fingerprint if key else "")
+    written = reports.write(run, folder / "demo", formats, told)
+    session.say_problems(session.seal(run, folder / "demo", written, key, None))
+    if not options["quiet"]:
         click.echo(f"A demo report on evidence that ships with the program is in {folder / 'demo'} ({len(written)} files).")
 
 

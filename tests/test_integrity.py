@@ -24,11 +24,13 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from auditor import integrity, signing
-from auditor.cli import cli
+from auditor import integrity, session, signing
+from auditor.audit import Selection
+from auditor.cli import _demo_beside, cli
 from auditor.integrity import FORMER, NAME
 from auditor.signing import PublicKey, SignatureProblem, SigningKey
 from auditor.store import Store
+from auditor.tailoring import NOTHING
 from auditor.verification import Checked, verify
 from reports import as_html, as_pdf
 from tests.support import sample_run, stores
@@ -499,6 +501,20 @@ def test_what_is_collected_is_signed(tmp_path: Path) -> None:
         "altered",
         bundle.name,
     )
+
+
+def test_the_demo_beside_a_run_is_signed_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    key, library, out = new_key(path), session.packaged_library(), tmp_path / "out"
+    out.mkdir()
+    (out / "file").write_text("x")
+    integrity.sign(sample_run.single(), out, [out / "file"], key, None)
+    options = {"quiet": True, "no_sign": False, "signing_key": path}
+    _demo_beside(out, ["csv"], library, Selection((), 2, ("docker-image-healthcheck",), NOTHING), options)
+    checked = verify([out], [key.public])
+    assert (checked.problems, len(checked.runs), checked.files) == ([], 2, 2)
+    (out / "demo" / "findings.csv").unlink()
+    assert said(verify([out], [key.public]), "missing", "demo/findings.csv")
 
 
 # Others' tools
