@@ -46,7 +46,7 @@ def show_history(runs: Sequence[RunSummary]) -> None:
                ("coverage %", True), ("fail", True), ("error", True)]  # fmt: skip
     rows = [[r.id, r.started, _kind(r), str(r.targets), str(r.audited), percent(r.score),
              percent(r.coverage), str(r.counts.fail), str(r.counts.error)] for r in runs]  # fmt: skip
-    _print_table(columns, rows) if rows else print("no runs yet")  # noqa: T201
+    _print_table(columns, rows) if rows else print("no runs, or none that fits the options")  # noqa: T201
 
 
 _BARS = "▁▂▃▄▅▆▇█"
