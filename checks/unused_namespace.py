@@ -15,9 +15,9 @@ from checks.workloads import WORKLOAD_FACTS, WORKLOADS_AND_PODS, controller_of, 
 NAMESPACE = "default"
 ALSO = ("serviceaccounts", "roles", "rolebindings", "default/services", "default/configmaps", "default/persistentvolumeclaims",
         "default/ingresses", "default/horizontalpodautoscalers", "default/poddisruptionbudgets")  # fmt: skip
-#: The role and the binding by which an account may look into the namespace for this very control (``auditor privileges``).
+#: The role and the binding by which an account may look into the namespace for an audit (``auditor privileges``).
 LOOKING = "cis-auditor"
-_LOOKED_AT = frozenset((KINDS[k].group, KINDS[k].resource) for k in ALSO if k.startswith(f"{NAMESPACE}/"))
+_LOOKED_AT = frozenset((kind.group, kind.resource) for kind in KINDS.values() if kind.namespace == NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class UnusedNamespace:
 
 
 def _only_looks(kind: str, item: Mapping[str, Any], facts: Facts) -> bool:
-    """Return whether this is the role that lets the auditor list what the control looks for, or the binding to it."""
+    """Return whether this is the role that lets the auditor list what it looks for there, or the binding to it."""
     if kind == "roles":
         rules = item.get("rules") or ()
         return bool(rules) and all(_lists(rule) for rule in rules)
