@@ -147,7 +147,9 @@ def _registers(console: Any, run: AuditRun) -> None:
 def _dangers(console: Any, run: AuditRun) -> None:
     from rich.text import Text
 
-    grave = [f for f in run.findings if f.status is Status.FAIL and f.severity in (Severity.CRITICAL, Severity.HIGH)]
+    serious = [f for f in run.findings if f.severity in (Severity.CRITICAL, Severity.HIGH)]
+    grave = [f for f in serious if f.status is Status.FAIL]
+    attested = [f for f in serious if f.attestation is not None and f.attestation.verdict == Status.FAIL]
     if grave:
         console.print(Text(f"{len(grave)} failure{'s' if len(grave) != 1 else ''} of high or critical severity:", style="bold"))
     by_control: dict[tuple[str, str], list[Finding]] = {}
@@ -158,6 +160,11 @@ def _dangers(console: Any, run: AuditRun) -> None:
         console.print(Text(f"  {findings[0].severity:8} {findings[0].id} {findings[0].title}: {shown}"))
     if len(by_control) > _SHOWN:
         console.print(f"  and {len(by_control) - _SHOWN} more controls, in the report")
+    for finding in attested[:_SHOWN]:
+        where = clean(finding.target, 40)
+        console.print(Text(f"  {finding.severity:8} {finding.id} {finding.title}: {where} (a person attested that it fails)"))
+    if len(attested) > _SHOWN:
+        console.print(f"  and {len(attested) - _SHOWN} more that a person attested to fail, in the report")
 
 
 def _where(finding: Finding) -> str:

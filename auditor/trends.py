@@ -53,6 +53,12 @@ def _scope(document: str) -> tuple[Any, ...] | None:
     return (bool(selection.get("demo")), selection.get("level", 2), tuple(sorted(selection.get("only", ()))))
 
 
+def _tailoring(document: str) -> Any:
+    """What a run was tailored by, so that a score that changed with it is not taken for a change of what was audited."""
+    files = json.loads(document).get("selection", {}).get("tailoring") or ()
+    return sorted(str(f.get("sha256")) for f in files if isinstance(f, dict))
+
+
 def _until(store: Store, connection: sa.Connection, run: str) -> list[Any]:
     """The runs up to one, newest first."""
     import sqlalchemy as sa
@@ -79,6 +85,12 @@ def _trend(store: Store, connection: sa.Connection, run: str, points: int) -> di
     query = sa.select(s.c.run, s.c.benchmark, s.c.version, s.c.target, s.c.score, s.c.fail, s.c.error).join(
         shared, sa.and_(shared.c.target == s.c.target, shared.c.benchmark == s.c.benchmark)
     )
+    tailoring = {r.id: _tailoring(r.document) for r in same}
+
+    def versions(r: Any, scores: list[Any]) -> str:
+        other = " (other tailoring)" if tailoring[r.id] != tailoring[same[0].id] else ""
+        return ", ".join(sorted({x.version for x in scores})) + other
+
     found: dict[tuple[str, str], list[Any]] = {}
     for row in connection.execute(query.where(s.c.run.in_([r.id for r in same]))):
         found.setdefault((row.benchmark, row.run), []).append(row)
@@ -87,7 +99,7 @@ def _trend(store: Store, connection: sa.Connection, run: str, points: int) -> di
         for benchmark in sorted({b for b, _ in found}):
             if scores := found.get((benchmark, r.id)):
                 result.setdefault(benchmark, []).append(
-                    TrendPoint(r.id, r.started, ", ".join(sorted({x.version for x in scores})), len({x.target for x in scores}),
+                    TrendPoint(r.id, r.started, versions(r, scores), len({x.target for x in scores}),
                                mean(x.score for x in scores), sum(x.fail for x in scores), sum(x.error for x in scores))
                 )  # fmt: skip
     return {b: tuple(p) for b, p in result.items()}

@@ -224,6 +224,11 @@ class View:
         )
 
     @cached_property
+    def attested_dangerous(self) -> list[ControlView]:
+        """Controls of critical and high severity that the evidence leaves open and a person attested to fail."""
+        return [c for c in self.controls if c.info.severity in DANGEROUS and c.counts.attested_fail]
+
+    @cached_property
     def undecided(self) -> list[ControlView]:
         """Controls of critical and high severity that could not be judged somewhere."""
         return [c for c in self.controls if c.info.severity in DANGEROUS and c.counts.error]

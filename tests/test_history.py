@@ -127,6 +127,17 @@ def test_pruning_spares_the_baseline_and_leaves_nothing_behind(url: str) -> None
         assert stores.execute(url, f"SELECT count(*) FROM {table}") == [(0,)], table
 
 
+def test_a_trend_says_where_the_tailoring_was_another(url: str) -> None:
+    mine = {"file": "t.yaml", "sha256": "aa"}
+    runs = (
+        run(1, PASS, FAIL),
+        run(2, PASS, FAIL, tailoring=[mine]),
+        run(3, PASS, FAIL, tailoring=[{**mine, "file": "renamed.yaml"}]),
+    )
+    with saved(url, *runs) as store:
+        assert [p.version for p in trend(store, "run-03")["cis-docker"]] == ["1.6.0 (other tailoring)", "1.6.0", "1.6.0"]
+
+
 def test_the_report_shows_trend_and_age(url: str) -> None:
     with saved(url, run(1, FAIL, FAIL), run(2, FAIL, PASS), run(9, FAIL, FAIL)) as store:
         past = past_of(store, "run-09")
