@@ -79,7 +79,10 @@ def test_locks_hold_what_is_required() -> None:
         return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
 
     def required(requirements: list[str]) -> dict[str, tuple[int, ...]]:
-        return {r.partition(">=")[0].partition("[")[0].lower(): tuple(int(p) for p in r.partition(">=")[2].split(".")) for r in requirements}
+        return {
+            r.partition(">=")[0].partition("[")[0].lower(): tuple(int(p) for p in r.partition(">=")[2].split("."))
+            for r in requirements
+        }
 
     runtime, test, build = packages("requirements.lock"), packages("requirements-test.lock"), packages("requirements-build.lock")
     for lock, requirements in (

@@ -23,7 +23,15 @@ ARROWS = {
     "auditor.correlate": {"auditor.engine", "auditor.facts", "auditor.model"},
     "auditor.score": {"auditor.model"},
     "auditor.results": {"auditor.model", "auditor.registers", "auditor.score"},
-    "auditor.store": {"auditor.databases", "auditor.migrations", "auditor.model", "auditor.results", "auditor.rows", "auditor.score", "auditor.tables"},
+    "auditor.store": {
+        "auditor.databases",
+        "auditor.migrations",
+        "auditor.model",
+        "auditor.results",
+        "auditor.rows",
+        "auditor.score",
+        "auditor.tables",
+    },
     "auditor.rows": {"auditor.model", "auditor.results", "auditor.tables"},
     "auditor.shards": {"auditor.model"},
     "auditor.runs": {"auditor"},  # of the command line
@@ -42,12 +50,30 @@ ARROWS = {
     "auditor.inventoryfile": {"auditor.yamlfile"},
     "auditor.facts": {"auditor.model", "auditor.facts"},
     "auditor.transports": {"auditor.model", "auditor.facts", "auditor.inventory", "auditor.transports"},
-    "auditor.collect": {"auditor.credentials", "auditor.model", "auditor.facts", "auditor.inventory", "auditor.transports", "auditor.yamlfile"},
+    "auditor.collect": {
+        "auditor.credentials",
+        "auditor.model",
+        "auditor.facts",
+        "auditor.inventory",
+        "auditor.transports",
+        "auditor.yamlfile",
+    },
     "auditor.credentials": {"auditor.inventory", "auditor.transports", "auditor.yamlfile"},
     "auditor.cli_hosts": {"auditor"},  # the command line's own room
     "benchmarks": set(),
     "checks": {"auditor.model", "auditor.facts", "checks"},
-    "reports": {"auditor.__version__", "auditor.diff", "auditor.difftext", "auditor.model", "auditor.past", "auditor.registers", "auditor.score", "auditor.results", "auditor.files", "reports"},
+    "reports": {
+        "auditor.__version__",
+        "auditor.diff",
+        "auditor.difftext",
+        "auditor.model",
+        "auditor.past",
+        "auditor.registers",
+        "auditor.score",
+        "auditor.results",
+        "auditor.files",
+        "reports",
+    },
 }
 
 #: What costs more to import than the whole command line may take to answer --help.
