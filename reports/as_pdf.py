@@ -6,22 +6,20 @@ import dataclasses
 import hashlib
 import os
 import re
-import signal
-import subprocess
-import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
+from queue import SimpleQueue
 
-from auditor.model import AuditRun, Finding, TargetStatus
+from auditor.model import AuditRun, Finding, Status, TargetStatus
 from reports.environment import environment
 from reports.error import ReportError
 from reports.exposure import ORDER, exposure
+from reports.pdf_process import CAN_SERVE, Limits, Server, alone
 from reports.text import LONGEST, WHOLE
-from reports.view import Group, View, build
+from reports.view import BenchmarkView, ControlView, Group, View, build
 
 #: Above this many distinct observations, each control shows only its share of them (and says so).
 BUDGET = 3_000
@@ -29,19 +27,8 @@ BUDGET = 3_000
 #: From this many targets on, lists of targets are cut (and say so): what is left out is in every other report.
 FLEET = 100
 
-_CHILD = Path(__file__).with_name("pdf_child.py")
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What laying out one document may take: bytes of address space, seconds of CPU, seconds on the clock."""
-
-    memory: int = 4 << 30
-    cpu: int = 600
-    clock: int = 900
-
-
-def pieces(text: str, size: int = 600) -> list[str]:
+def pieces(text: str, size: int = 1500) -> list[str]:
     """Split a text for layout: one long block costs the square of its length. Splits between words where it can."""
     if len(text) <= size:
         return [text]
@@ -64,14 +51,64 @@ def listed(groups: Iterable[Group]) -> list[str]:
     return [t for g in groups for t in g.targets]
 
 
+def shared(groups: Iterable[Group]) -> str:
+    """Return what is expected of most of the subjects of a control, to be said once; empty where they have nothing in common.
+
+    Something that was judged without a word of what is expected must not seem to be held to the others' words.
+    """
+    named: Counter[str] = Counter()
+    for group in groups:
+        for seen in group.observations:
+            if seen.expected:
+                named[seen.expected] += 1
+            elif seen.status not in (Status.ERROR, Status.NOT_APPLICABLE):
+                return ""
+    (words, times), *_ = named.most_common(1) or [("", 0)]
+    return words if times > 1 else ""
+
+
+def mixed(groups: Iterable[Group], told: str) -> bool:
+    """Tell whether something else than ``told`` is expected of a subject."""
+    return any(seen.expected != told for group in groups for seen in group.observations)
+
+
+def small(control: ControlView) -> bool:
+    """Tell whether a control takes so few lines that it is kept on one page."""
+    words = len(control.info.rationale) + len(control.info.remediation) + len(control.policy)
+    for group in control.groups:
+        words += 60 + len(group.reason) + sum(map(len, group.targets))
+        words += sum(80 + len(o.subject) + len(o.expected) + len(o.actual) + len(o.source) for o in group.observations)
+    return words < 1200
+
+
+def sorted_out(benchmark: BenchmarkView) -> tuple[list[ControlView], ...]:
+    """Return a benchmark's controls that fail or lack evidence, are left to a person, pass, or apply to no target."""
+    found: tuple[list[ControlView], ...] = ([], [], [], [])
+    for control in benchmark.controls:
+        n = control.counts
+        found[0 if n.fail or n.error else 1 if n.manual else 2 if n.pass_ else 3].append(control)
+    return found
+
+
+def accounts(view: View) -> list[tuple[str, list[str]]]:
+    """Return the accounts and privileges that targets were read with and those targets, the most frequent account first."""
+    found: dict[str, list[str]] = {}
+    for result in (t.result for t in view.targets):
+        if result.status is TargetStatus.AUDITED:
+            found.setdefault(result.facts.get("account", "an account that was not recorded"), []).append(result.name)
+    return sorted(found.items(), key=lambda item: -len(item[1]))
+
+
 def page(run: AuditRun, mode: str = "by-control", part: str = "", signer: str = "") -> str:
     """Return the document that becomes the PDF, as HTML. ``part`` says what of the run it holds, where that is not all of it."""
     view = build(run)
     brief = len(view.targets) >= FLEET
-    hits = 3 if mode == "summary" else 6 if brief else 25
+    summary = mode == "summary"
     return environment().get_template("pdf.html.j2").render(
-        view=view, pieces=pieces, allowance=allowance(view), danger_groups=hits, longest=LONGEST, mode=mode,
-        part=part, signer=signer, brief=brief, named=20 if brief else 1_000_000, listed=listed, gaps=100 if brief else 300,
+        view=view, mode=mode, part=part, signer=signer, brief=brief, pieces=pieces, longest=LONGEST, allowance=allowance(view),
+        danger_groups=3 if summary else 6 if brief else 25, condensed=40, named=20 if brief else 1_000_000, listed=listed,
+        shown=200 if brief or summary else 600, gaps=12 if summary else 100 if brief else 300,
+        shared=shared, mixed=mixed, sorted_out=sorted_out, small=small, accounts=accounts(view),
         exposure=exposure(run.targets), order=ORDER,
         elsewhere=f"The rest is in {WHOLE}, in the HTML report, and in each target's own document (--pdf per-target).",
     )  # fmt: skip
@@ -121,10 +158,15 @@ def documents(run: AuditRun, modes: Sequence[str], signer: str = "") -> Iterator
             yield "report.pdf" if mode == "by-control" else f"{mode}.pdf", _tried(run, mode, "", signer)
             continue
         said = f"one target of {len(run.targets):,} that this run asked" if len(run.targets) > 1 else ""
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # each waits for a process of its own
+        workers = min(4, os.cpu_count() or 1)
+        with ExitStack() as stack:
+            servers: SimpleQueue[Server | None] = SimpleQueue()  # as many as threads: each thread waits for a process of its own
+            for _ in range(workers):
+                servers.put(stack.enter_context(Server(_epoch(run), Limits())) if CAN_SERVE else None)
+            pool = stack.enter_context(ThreadPoolExecutor(workers))
             ahead: deque[tuple[str, Future[bytes | ReportError]]] = deque()
             for name, part in parts(run):
-                ahead.append((f"targets/{name}", pool.submit(_tried, part, mode, said, signer)))
+                ahead.append((f"targets/{name}", pool.submit(_served, servers, part, mode, said, signer)))
                 if len(ahead) > 8:
                     first = ahead.popleft()
                     yield first[0], first[1].result()
@@ -132,36 +174,26 @@ def documents(run: AuditRun, modes: Sequence[str], signer: str = "") -> Iterator
                 yield name_, done.result()
 
 
-def _tried(run: AuditRun, mode: str, part: str, signer: str) -> bytes | ReportError:
+def _served(servers: SimpleQueue[Server | None], run: AuditRun, mode: str, part: str, signer: str) -> bytes | ReportError:
+    server = servers.get()
     try:
-        return render(run, mode=mode, part=part, signer=signer)
+        return _tried(run, mode, part, signer, server)
+    finally:
+        servers.put(server)
+
+
+def _tried(run: AuditRun, mode: str, part: str, signer: str, server: Server | None = None) -> bytes | ReportError:
+    try:
+        return render(run, mode=mode, part=part, signer=signer, server=server)
     except ReportError as error:
         return error
 
 
-def render(run: AuditRun, limits: Limits | None = None, mode: str = "by-control", part: str = "", signer: str = "") -> bytes:
-    """Return the report as PDF; raises `ReportError` with one line where it can't be laid out."""
-    limits = limits or Limits()
+def render(run: AuditRun, limits: Limits | None = None, mode: str = "by-control", part: str = "", signer: str = "",
+           server: Server | None = None) -> bytes:  # fmt: skip
+    """Return the report as PDF; raises `ReportError` with one line where it can't be laid out. A ``server`` has its own limits."""
     html = page(run, mode, part, signer).encode("utf-8")
     identifier = hashlib.sha256(html).hexdigest()[:32]
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "LD_LIBRARY_PATH",
-            "DYLD_FALLBACK_LIBRARY_PATH", "WEASYPRINT_DLL_DIRECTORIES", "PYTHONPATH", "VIRTUAL_ENV")  # fmt: skip
-    environ = {**{k: os.environ[k] for k in kept if k in os.environ}, "SOURCE_DATE_EPOCH": _epoch(run), "PYTHONHASHSEED": "0"}
-    # -P keeps the working folder out of the child's import path: whatever lies there is not ours.
-    command = [sys.executable, "-P", str(_CHILD), str(limits.memory), str(limits.cpu), identifier]
-    try:
-        done = subprocess.run(command, input=html, capture_output=True, timeout=limits.clock, env=environ, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired:
-        raise ReportError(f"the PDF was not laid out within {limits.clock} s; the other formats hold the same findings") from None
-    except OSError as error:
-        raise ReportError(f"the PDF's process could not be started: {error.strerror}") from None
-    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        raise ReportError(f"the PDF was not laid out within {limits.cpu} s of CPU; the other formats hold the same findings")
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    if done.returncode < 0 or any("allocate" in line or line.startswith("MemoryError") for line in lines):
-        raise ReportError(
-            f"the PDF could not be made within {limits.memory >> 20} MiB of memory; the other formats hold the same findings"
-        )
-    if done.returncode or not done.stdout.startswith(b"%PDF-"):
-        raise ReportError(f"the PDF could not be made: {lines[-1] if lines else f'its process ended with {done.returncode}'}")
-    return done.stdout
+    if server is not None:
+        return server.lay_out(html, identifier)
+    return alone(html, identifier, _epoch(run), limits or Limits())
