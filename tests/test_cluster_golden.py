@@ -1,14 +1,19 @@
 """The verdicts about the recorded cluster, each looked at by hand. CIS_AUDITOR_GOLDEN=write writes them anew."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 
+from auditor import correlate
+from auditor.catalogue import packaged
 from auditor.facts.kubernetes import KINDS
 from auditor.model import Evidence, Target
 from auditor.results import finding_document
-from tests.support.apiserver import PODS, ApiServer
-from tests.support.cluster import collect, controls, judged, recorded
+from auditor.transports.kubernetes import collect_cluster
+from checks import check_types
+from tests.support.apiserver import PODS, ApiServer, serving
+from tests.support.cluster import Spec, collect, controls, judged, recorded
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -24,6 +29,19 @@ def compare(name: str, findings) -> None:
 
 def test_recorded_cluster(tmp_path: Path):
     compare("cluster-kubernetes-1.36.json", judged(recorded(tmp_path)))
+
+
+def test_nodes_of_the_recorded_cluster_over_the_api_alone(tmp_path: Path):
+    """Every control about nodes, with what static pods and the kubelet's own configuration show."""
+    library = packaged(check_types())
+    benchmark = library.load("cis-kubernetes@2.0.1")
+    wanted = frozenset(f.key for f in correlate.needs([benchmark]))
+    with serving(tmp_path) as server:
+        facts = collect_cluster(Spec(str(server.kubeconfig()), nodes_proxy=True), wanted)
+    about_nodes = dataclasses.replace(benchmark, controls=tuple(c for c in benchmark.controls if c.target == "node"))
+    found = correlate.judge([about_nodes], Evidence(Target("cluster", "kubernetes"), "", facts), [])
+    assert len(found) == 97
+    compare("nodes-kubernetes-1.36.json", {f.id: f for f in found})
 
 
 def test_recorded_cluster_for_an_account_that_may_not_list_pods_and_rolebindings(tmp_path: Path):
