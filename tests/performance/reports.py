@@ -26,19 +26,20 @@ def _measure(connection: Any, hosts: int, format_: str, folder: str) -> None:
     run = sample_run.large(hosts, containers=CONTAINERS if format_ == "html" else 0)
     both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     cpu = [sum(resource.getrusage(w)[:2]) for w in both]
-    (path,) = reports.write(run, Path(folder), [format_])
+    format_, _, mode = format_.partition(" ")
+    paths = reports.write(run, Path(folder), [format_], reports.Options(pdf=(mode or "by-control",)))
     after = [resource.getrusage(w) for w in both]
     spent = sum(a.ru_utime + a.ru_stime - b for a, b in zip(after, cpu, strict=True))
     pages = 0
     if format_ == "pdf":
         import pypdf
 
-        pages = len(pypdf.PdfReader(io.BytesIO(path.read_bytes())).pages)
-    connection.send((spent, max(a.ru_maxrss for a in after) // 1024, pages, path.stat().st_size))
+        pages = sum(len(pypdf.PdfReader(io.BytesIO(path.read_bytes())).pages) for path in paths)
+    connection.send((spent, max(a.ru_maxrss for a in after) // 1024, pages, sum(path.stat().st_size for path in paths)))
 
 
 def measure(hosts: int, format_: str, folder: str) -> tuple[float, int, int, int]:
-    """Return CPU seconds, peak MB of the larger process, pages and bytes of one report."""
+    """Return CPU seconds, peak MB of the larger process, pages and bytes of one format: ``pdf`` may name one of the `PDF_MODES`."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_measure, args=(there, hosts, format_, folder))
@@ -75,14 +76,14 @@ def in_a_browser(path: Path, say: Callable[[str], None]) -> None:
 
 def main() -> None:
     """Measure and print."""
-    cases = [(1, "html"), (1000, "html"), (1000, "json"), (1, "pdf"), (50, "pdf")] + (
-        [(1000, "pdf")] if "--fleet" in sys.argv else []
+    cases = [(1, "html"), (1000, "html"), (1000, "json"), (1, "pdf"), (50, "pdf"), (60, "pdf summary"), (20, "pdf per-target")] + (
+        [(250, "pdf"), (500, "pdf"), (1000, "pdf"), (1000, "pdf summary")] if "--fleet" in sys.argv else []
     )
-    print(f"{'report':<8}{'targets':>8}{'CPU s':>8}{'peak MB':>9}{'pages':>7}{'MB':>8}")
+    print(f"{'report':<16}{'targets':>8}{'CPU s':>8}{'peak MB':>9}{'pages':>7}{'MB':>8}")
     for hosts, format_ in cases:
         with TemporaryDirectory() as folder:
             cpu, peak, pages, size = measure(hosts, format_, folder)
-            print(f"{format_:<8}{hosts:>8}{cpu:>8.2f}{peak:>9}{pages or '':>7}{size / 1e6:>8.2f}", flush=True)
+            print(f"{format_:<16}{hosts:>8}{cpu:>8.2f}{peak:>9}{pages or '':>7}{size / 1e6:>8.2f}", flush=True)
             if format_ == "html" and hosts > 1:
                 in_a_browser(Path(folder) / "report.html", print)
 
