@@ -84,8 +84,9 @@ def _read(path: Path) -> bytes:
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from tests.support.kube_node import KubeNode
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that was started in the background ignores it
 with KubeNode() as host:
     print(host.interface, flush=True)
     if sys.argv[1] == "fail":
