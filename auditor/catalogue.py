@@ -20,6 +20,7 @@ import yaml
 
 from auditor.editions import Edition, KubernetesRange
 from auditor.facts.kube_version import require_minor
+from auditor.fixes.kinds import KINDS, Fix
 from auditor.model import Benchmark, BenchmarkInfo, Check, Control, ControlInfo, Decided, Remediation, Severity
 from auditor.places import Places, places_of
 from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
@@ -136,7 +137,8 @@ class Library:
             raise InputError(mistakes)
         kept = tuple(c for c in controls if self.keeps(name, version, c))
         digest = self.own.get((name, version), self.digest)
-        return Benchmark(name, version, contents.title, kept, contents.controls_total, digest, because, contents.sections)
+        left_out = {"tailoring": gone} if (gone := len(controls) - len(kept)) else {}
+        return Benchmark(name, version, contents.title, kept, contents.controls_total, digest, because, contents.sections, left_out)
 
     def bind(self, contents: Contents, file: str, node: yaml.Node) -> tuple[list[Control], list[Mistake]]:
         """Return the controls that a table of contents names, and what is wrong with them; ``node`` is the table's own node."""
@@ -200,23 +202,31 @@ def _child(node: yaml.Node, name: str) -> yaml.Node | None:
     return None
 
 
-def check_decoder(types: CheckTypes) -> Any:
-    """Return the decoder of a check: a mapping with exactly one key, the check type's name."""
+def one_of(kinds: Mapping[str, Any], noun: str, more: str) -> Any:
+    """Return the decoder of a mapping with exactly one key, the name of one of ``kinds``; ``more`` says what to do with several."""
 
     def decode(decoder: Decoder, node: yaml.Node) -> Any:
-        entries = decoder.items(node, "a mapping with one check type")
+        entries = decoder.items(node, f"a mapping with one {noun}")
         if not isinstance(node, yaml.MappingNode):
             return None
         if len(entries) != 1:
-            decoder.fail(node, "a check is a mapping with exactly one check type; put several under all: or any:")
+            decoder.fail(node, f"a {noun.partition(' ')[0]} is a mapping with exactly one {noun}; {more}")
             return None
         name, (key, value) = next(iter(entries.items()))
-        if name not in types:
-            decoder.fail(key, f"there is no check type {name!r}{did_you_mean(name, types)}")
+        if name not in kinds:
+            decoder.fail(key, f"there is no {noun} {name!r}{did_you_mean(name, kinds)}")
             return None
-        return decoder.decode(value, types[name])
+        return decoder.decode(value, kinds[name])
 
     return decode
+
+
+def check_decoder(types: CheckTypes) -> Any:
+    """Return the decoder of a check: a mapping with exactly one key, the check type's name."""
+    return one_of(types, "check type", "put several under all: or any:")
+
+
+_FIX_DECODER = one_of(KINDS, "fix kind", "put several in the list")
 
 
 def decode_definition(file: str, node: yaml.Node, types: CheckTypes, *overrides: yaml.Node) -> Definition:
@@ -224,7 +234,7 @@ def decode_definition(file: str, node: yaml.Node, types: CheckTypes, *overrides:
 
     The definition's ``parameters`` are those in force.
     """
-    decoder = Decoder(file, {Check: check_decoder(types)})
+    decoder = Decoder(file, {Check: check_decoder(types), Fix: _FIX_DECODER})
     defaults = {k: v for k, (_, v) in decoder.items(p).items()} if (p := _child(node, "parameters")) else {}
     own = {k: v for override in overrides for k, (_, v) in decoder.items(override).items()}
     for name in own.keys() - defaults.keys():
@@ -379,4 +389,4 @@ def info(benchmark: Benchmark) -> BenchmarkInfo:
         for c in benchmark.controls
     )
     return BenchmarkInfo(benchmark.name, benchmark.version, benchmark.title, benchmark.sha256, benchmark.selected_because,
-                         benchmark.controls_total, controls, benchmark.sections)  # fmt: skip
+                         benchmark.controls_total, controls, benchmark.sections, benchmark.left_out)  # fmt: skip

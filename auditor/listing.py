@@ -151,8 +151,7 @@ def show_control(library: Library, wanted: str) -> None:
             text = yaml.safe_dump(raw[part], sort_keys=False, allow_unicode=True, width=110)
             lines += ["", title, *(f"  {line}" for line in text.splitlines())]
     lines += ["", "To meet it", f"  {' '.join(definition.remediation.text.split())}"]
-    if definition.remediation.set:
-        lines.append(f"  {dict(definition.remediation.set)}")
+    lines += [f"  fix: {fix}" for fix in definition.remediation.fix]
     print("\n".join(clean(line, 4000) for line in lines))  # noqa: T201
 
 

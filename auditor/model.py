@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from auditor.fixes.kinds import Fix
 from auditor.registers import AttestationMark, Registers, WaiverMark
 
 
@@ -196,7 +197,7 @@ class Remediation:
     """How to put a failure right: words for a person, and typed data that fixes are generated from."""
 
     text: str
-    set: Mapping[str, Any] | None = None
+    fix: tuple[Fix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ class Benchmark:
     """A version of a benchmark: its controls in the order of their numbers.
 
     ``controls_total`` is how many controls the published document has; ``controls`` may hold fewer.
-    ``sha256`` digests the files it was read from.
+    ``sha256`` digests the files it was read from. ``left_out`` is how many controls were not selected, by what left them out.
     """
 
     name: str
@@ -236,6 +237,7 @@ class Benchmark:
     sha256: str
     selected_because: str = ""
     sections: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:
@@ -390,7 +392,7 @@ class ControlInfo:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkInfo:
-    """A benchmark as a report needs it."""
+    """A benchmark as a report needs it. ``left_out`` is how many controls were not selected, by what left them out."""
 
     name: str
     version: str
@@ -400,3 +402,9 @@ class BenchmarkInfo:
     controls_total: int
     controls: tuple[ControlInfo, ...]
     sections: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def narrowed(self) -> str:
+        """What left out controls and how many, in words; empty when nothing did."""
+        return ", ".join(f"{n} left out by {what}" for what, n in self.left_out.items())

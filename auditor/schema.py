@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, NewType, Union
 
 from auditor.catalogue import Contents, Definition
+from auditor.fixes.kinds import KINDS, Fix
 from auditor.inventoryfile import InventoryKeys
 from auditor.model import Check
 
@@ -26,6 +27,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _JSON = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "`true` or `false`"}
 CheckTypes = Mapping[str, type]
+
+#: Types that stand for one of several, each under its own name.
+_NAMED = {Check: "Check", Fix: "Fix"}
 
 
 def documents(check_types: CheckTypes) -> dict[str, str]:
@@ -42,16 +46,20 @@ def controls_schema(check_types: CheckTypes) -> dict[str, Any]:
     """Return the JSON Schema of a file of control definitions."""
     maker = _Maker(parameters=True)
     controls = maker.of(tuple[Definition, ...])
-    choices = {name: maker.of(kind) for name, kind in sorted(check_types.items())}
-    maker.definitions["Check"] = {
-        "description": "A mapping with exactly one check type.",
-        "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": False, "properties": choices,
-    }  # fmt: skip
+    maker.definitions["Check"] = _one_of("A mapping with exactly one check type.", check_types, maker)
+    maker.definitions["Fix"] = _one_of("A mapping with exactly one kind of fix.", KINDS, maker)
     maker.definitions["Parameter"] = {
         "description": "The value of one of the control's parameters, which a benchmark version may override.",
         "type": "object", "required": ["parameter"], "additionalProperties": False, "properties": {"parameter": {"type": "string"}},
     }  # fmt: skip
     return _document("Controls of cis-auditor", controls, maker)
+
+
+def _one_of(words: str, kinds: Mapping[str, type], maker: _Maker) -> dict[str, Any]:
+    return {
+        "description": words, "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": False,
+        "properties": {name: maker.of(kind) for name, kind in sorted(kinds.items())},
+    }  # fmt: skip
 
 
 def benchmark_schema() -> dict[str, Any]:
@@ -78,6 +86,7 @@ def check_reference(check_types: CheckTypes) -> str:
         "",
         *(f"- [`{name}`](#{name})" for name in sorted(check_types)),
         "- [Parts that several of them use](#parts)",
+        "- [Fixes](#fixes)",
         "",
     ]
     titles = _titles({part for kind in check_types.values() for part in _parts(kind)})
@@ -86,6 +95,9 @@ def check_reference(check_types: CheckTypes) -> str:
     lines += ["## Parts", ""]
     for part, title in sorted(titles.items(), key=lambda item: item[1]):
         lines += [f"### {title}", "", *_section(part, titles)]
+    lines += ["## Fixes", "", "What a control's `remediation: fix:` may list; `auditor fix` makes commands and tasks of it.", ""]
+    for name, kind in KINDS.items():
+        lines += [f"### {name}", "", *_section(kind, titles)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -125,8 +137,8 @@ class _Maker:
         origin, args = typing.get_origin(kind), typing.get_args(kind)
         if kind is Any:
             return {}
-        if kind is Check:
-            return {"$ref": "#/$defs/Check"}
+        if kind in _NAMED:
+            return {"$ref": f"#/$defs/{_NAMED[kind]}"}
         if kind is type(None):
             return {"type": "null"}
         if origin in (Union, types.UnionType):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.catalogue import Library, decode_definition, info, lint, packaged, parse
+from auditor.fixes.kinds import KubeletSetting
 from auditor.model import Fact, Facts, Outcome, Severity
 from auditor.yamlfile import InputError
 from checks import check_types
@@ -55,7 +56,7 @@ CONTROLS = """\
       checks:
         - limit: {at_most: {parameter: most}, names: {parameter: names}}
         - limit: {at_most: {parameter: most}}
-  remediation: {text: Fewer., set: {file: /etc/x, key: most, value: {parameter: most}}}
+  remediation: {text: Fewer., fix: [kubelet_setting: {key: most, value: {parameter: most}}]}
 """
 CONTENTS = """\
 benchmark: house
@@ -101,7 +102,7 @@ def test_a_benchmark() -> None:
     assert ask.applies_when is None
     assert bounded.check == All(checks=(Limit(at_most=7, names=("a",)), Limit(at_most=7)))
     assert bounded.applies_when == Manual(question="Any")
-    assert bounded.remediation.set == {"file": "/etc/x", "key": "most", "value": 7}
+    assert bounded.remediation.fix == (KubeletSetting(key="most", value=7),)
     assert bounded.section == "1.2"
     words = info(benchmark)
     assert [(c.id, c.remediation) for c in words.controls] == [("1.1", "Ask."), ("1.2.3", "Fewer.")]

@@ -16,7 +16,9 @@ ARROWS = {
     "auditor.cli": {"auditor", "checks", "reports"},
     "auditor.session": {"auditor", "checks", "reports"},  # the command line's own room
     "auditor.schema": {"auditor.catalogue", "auditor.inventoryfile", "auditor.model", "checks"},
-    "auditor.model": {"auditor.registers"},
+    "auditor.model": {"auditor.fixes.kinds", "auditor.registers"},
+    "auditor.fixes": {"auditor.facts", "auditor.fixes", "auditor.model", "checks"},
+    "auditor.fixes.kinds": set(),
     "auditor.registers": set(),
     "auditor.yamlfile": set(),
     "auditor.engine": {"auditor.model"},
@@ -41,7 +43,7 @@ ARROWS = {
     "auditor.diff": {"auditor.model", "auditor.past", "auditor.score"},
     "auditor.recheck": {"auditor.model", "auditor.score"},
     "auditor.cli_history": {"auditor", "reports"},  # the command line's own room
-    "auditor.catalogue": {"auditor.editions", "auditor.facts", "auditor.model", "auditor.places", "auditor.yamlfile"},
+    "auditor.catalogue": {"auditor.editions", "auditor.facts", "auditor.fixes.kinds", "auditor.model", "auditor.places", "auditor.yamlfile"},
     "auditor.places": set(),
     "auditor.editions": {"auditor.facts"},
     "auditor.versions": {"auditor.editions", "auditor.facts", "auditor.model", "auditor.targets"},
