@@ -78,8 +78,11 @@ class Selection:
         return Benchmarks(kept, self.tailoring)
 
     def _kept(self, benchmark: Benchmark) -> Benchmark:
-        kept = (c for c in benchmark.controls if c.level <= self.level and (not self.only or {c.id, c.key} & set(self.only)))
-        return dataclasses.replace(benchmark, controls=tuple(kept))
+        level = [c for c in benchmark.controls if c.level <= self.level]
+        kept = [c for c in level if not self.only or {c.id, c.key} & set(self.only)]
+        gone = {"--level": len(benchmark.controls) - len(level), "--only": len(level) - len(kept)}
+        left_out = {**benchmark.left_out, **{what: n for what, n in gone.items() if n}}
+        return dataclasses.replace(benchmark, controls=tuple(kept), left_out=left_out)
 
 
 def _unknown(word: str, known: set[str], library: catalogue.Library) -> str:

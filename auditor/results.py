@@ -140,8 +140,8 @@ def target_of(document: dict[str, Any]) -> TargetResult:
 def info_document(info: BenchmarkInfo) -> dict[str, Any]:
     """Return one benchmark as the document has it."""
     controls = [{**dataclasses.asdict(c), "severity": c.severity.value} for c in info.controls]
-    return {**{f.name: getattr(info, f.name) for f in dataclasses.fields(info)}, "sections": dict(info.sections),
-            "controls": controls}  # fmt: skip
+    mappings = {"sections": dict(info.sections), "left_out": dict(info.left_out)}
+    return {**{f.name: getattr(info, f.name) for f in dataclasses.fields(info)}, **mappings, "controls": controls}
 
 
 def text_of(value: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor.model import SEVERITY_ORDER, AuditRun, Counts, Finding, Score, Severity, Status, TargetStatus
+from auditor.model import SEVERITY_ORDER, AuditRun, Finding, Score, Severity, Status, TargetStatus
 from auditor.score import (
     ADJUSTED_COVERAGE_FORMULA,
     ADJUSTED_SCORE_FORMULA,
@@ -27,7 +27,9 @@ from auditor.terminal import clean
 EXIT_OK, EXIT_GATE, EXIT_USAGE, EXIT_TARGET = 0, 1, 2, 3
 
 _SHOWN = 20
-Figure = Callable[[Counts], float | None]
+#: Columns that the table of scores may take: one that is cut says less than one whose lines a narrow terminal breaks.
+_WIDE = 200
+Figure = Callable[[Score], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,14 @@ class Gates:
                 lines.append(
                     f"--fail-on {self.fail_on}: {failed} failure{'s' if failed != 1 else ''} of that severity or worse{more}"
                 )
-        lines += self._below("--min-score", self.min_score, "score", adjusted_score_of, run.scores)
-        lines += self._below("--min-coverage", self.min_coverage, "coverage", adjusted_coverage_of, run.scores)
+        lines += self._below("--min-score", self.min_score, "score", _adjusted_score, run.scores)
+        lines += self._below("--min-coverage", self.min_coverage, "coverage", _adjusted_coverage, run.scores)
         return lines
 
     def _below(self, option: str, bound: float | None, what: str, figure: Figure, scores: Iterable[Score]) -> list[str]:
         if bound is None:
             return []
-        # Without waivers and attestations the score is taken as it was stored, which is the same figure.
-        values = [(s, figure(s.counts) if is_adjusted(s.counts) else getattr(s, what)) for s in scores]
+        values = [(s, figure(s)) for s in scores]
         low = [(s, v) for s, v in values if v is not None and v < bound]
         lines = [f"{option} {bound:g}: {clean(s.target, 60)} has a {what} of {v:.1f} on {s.benchmark}" for s, v in low[:_SHOWN]]
         if len(low) > _SHOWN:
@@ -79,6 +80,15 @@ def exit_code(run: AuditRun, gate_failures: list[str]) -> int:
     return EXIT_TARGET if lost else EXIT_OK
 
 
+def _adjusted_score(s: Score) -> float | None:
+    """The score with waivers and attestations; without any it is taken as it was stored, which is the same figure."""
+    return adjusted_score_of(s.counts) if is_adjusted(s.counts) else s.score
+
+
+def _adjusted_coverage(s: Score) -> float | None:
+    return adjusted_coverage_of(s.counts) if is_adjusted(s.counts) else s.coverage
+
+
 def percent(value: float | None) -> str:
     """Return a percentage with one digit, a dash for none."""
     return "-" if value is None else f"{value:.1f}"
@@ -93,7 +103,7 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
     lost = [t for t in run.targets if t.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED)]
     _dangers(console, run)
     if run.scores:
-        console.print(_table(run))
+        console.print(_table(run), width=_WIDE, overflow="ignore", crop=False)
         console.print(Text(f"{SCORE_FORMULA}; {COVERAGE_FORMULA}. {_extent(run)}.", style="dim"))
         decided = [s for s in run.scores if is_adjusted(s.counts)]
         for s in decided[:_SHOWN]:
@@ -105,6 +115,11 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
             )
         if len(decided) > _SHOWN:
             console.print(f"and {len(decided) - _SHOWN} more scores with waivers and attestations, in the reports")
+        for ref, scores in _by_benchmark(run).items():
+            if len(scores) > 1 and any(is_adjusted(s.counts) for s in scores):
+                score, coverage = (percent(mean(map(figure, scores))) for figure in (_adjusted_score, _adjusted_coverage))
+                means = f"{score} % score, {coverage} % coverage"
+                console.print(f"mean of {len(scores)} targets {ref} with waivers and attestations: {means}", markup=False)
         if decided:
             console.print(Text(f"{ADJUSTED_SCORE_FORMULA}; {ADJUSTED_COVERAGE_FORMULA}.", style="dim"))
     _registers(console, run)
@@ -127,6 +142,7 @@ def _extent(run: AuditRun) -> str:
     of = Counter((name, version) for name, version, _ in judged)
     parts = (
         f"{b.name} {b.version}: {of[b.name, b.version] if again else len(b.controls)} of {b.controls_total} controls"
+        f"{f' ({b.narrowed})' if b.narrowed and not again else ''}"
         for b in run.benchmarks
     )
     return f"{'Checked again' if again else 'Covered'}: {'; '.join(parts)}"
@@ -186,7 +202,7 @@ def _table(run: AuditRun) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for name in ("target", "benchmark"):
         table.add_column(name, no_wrap=True)
     for name in ("score %", "coverage %", "pass", "fail", "error", "manual", "n/a"):
@@ -202,6 +218,16 @@ def _table(run: AuditRun) -> Any:
         )
     if len(shown) < len(run.scores):
         table.add_row(f"(the {len(shown)} lowest of {len(run.scores)})", "")
-    if len(run.scores) > 1:
-        table.add_row("mean", "", percent(mean(s.score for s in run.scores)), percent(mean(s.coverage for s in run.scores)))
+    for ref, scores in _by_benchmark(run).items():
+        if len(scores) > 1:
+            figures = mean(s.score for s in scores), mean(s.coverage for s in scores)
+            table.add_row(f"mean of {len(scores)}", ref, *map(percent, figures))
     return table
+
+
+def _by_benchmark(run: AuditRun) -> dict[str, list[Score]]:
+    """Return the scores by benchmark and version: a fleet's score is the mean over its targets, of each benchmark alone."""
+    found: dict[str, list[Score]] = {}
+    for s in (s for s in run.scores if s.coverage is not None):  # where nothing applies there is no figure
+        found.setdefault(f"{s.benchmark} {s.version}", []).append(s)
+    return found

@@ -10,10 +10,11 @@ import pypdf
 import pytest
 
 import reports
-from auditor.model import AuditRun
+from auditor.model import AuditRun, Counts, Score
 from auditor.registers import AttestationEntry, AttestationMark, Change, Registers, State, WaiverEntry, WaiverMark
 from auditor.results import run_of, to_json
-from auditor.score import adjusted_score_of, score_of, scores
+from auditor.score import adjusted_score_of, coverage_of, score_of, scores
+from auditor.summary import show
 from reports.view import build
 from tests.support import sample_run
 from tests.test_cli import auditor, results
@@ -122,8 +123,22 @@ def test_the_summary_says_what_needs_a_look(audited: str) -> None:
         "[waived: W-ALL]", "tailoring: 3 changes from the defaults", "waivers: 2 in force, 1 expired, 1 not yet valid, 1 matches nothing",
         "1 failure waived, 1 more in part", "0 findings attested pass, 2 fail", "waiver W-OLD", "expired: it would cover 1 failure", "waiver W-NONE",
         "no target of this run is one that it means; its owner approved it", "score with waivers and attestations = 100 x",
+        "cis-docker 1.8.0: 7 of 118 controls (1 left out by tailoring, 110 left out by --only)",
     ):  # fmt: skip
         assert words in text, words
+
+
+def test_means_are_of_each_benchmark_alone_and_twice_where_people_decided(audited: str, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = [" ".join(line.split()) for line in audited.splitlines() if line.startswith("mean of")]
+    assert printed == [
+        "mean of 2 shop 1 - 0.0", "mean of 2 targets shop 1 with waivers and attestations: 0.0 % score, 100.0 % coverage",
+    ]  # fmt: skip
+    counts = {"a": Counts(1, 3), "b": Counts(1, 1), "c": Counts(not_applicable=9)}
+    scored = [Score(n, "one", "1", score_of(c), coverage_of(c), c) for n, c in counts.items()]
+    other = Score("a", "two", "1", 100.0, 100.0, Counts(5))
+    show(dataclasses.replace(sample_run.single(), scores=(*scored, other)), [], [])
+    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.startswith("mean of")]
+    assert printed == ["mean of 2 one 1 37.5 100.0"], "a target counts once, and not where nothing applies to it"
 
 
 SAID = (
