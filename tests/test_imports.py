@@ -15,7 +15,7 @@ ARROWS = {
     "auditor": {"auditor"},
     "auditor.cli": {"auditor", "checks", "reports"},
     "auditor.session": {"auditor", "checks", "reports"},  # the command line's own room
-    "auditor.schema": {"auditor.catalogue", "auditor.inventoryfile", "auditor.model", "checks"},
+    "auditor.schema": {"auditor.catalogue", "auditor.fixes.kinds", "auditor.inventoryfile", "auditor.model", "checks"},
     "auditor.model": {"auditor.fixes.kinds", "auditor.registers"},
     "auditor.fixes": {"auditor.facts", "auditor.fixes", "auditor.model", "checks"},
     "auditor.fixes.kinds": set(),
