@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,32 @@ def _body(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _canonical(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+#: Sorted keys, no spaces, ASCII only: what is digested, and what stands in a bundle.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def _encoded(evidence: Evidence) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what a bundle holds in canonical JSON by its keys, the facts and the rest: the digest and the file are made of it."""
+    body = _body(evidence)
+    facts = body.pop("facts")
+    return {k: _CANONICAL(v) for k, v in facts.items()}, {k: _CANONICAL(v) for k, v in body.items()}
+
+
+def _object(parts: Mapping[str, str], line: str = "") -> str:
+    """Return the object of values that are JSON already, each on a line of its own that begins with ``line``, or all in one."""
+    inside = f",{line}".join(f"{_CANONICAL(k)}:{parts[k]}" for k in sorted(parts))
+    return f"{{{line}{inside}{line[:-1]}}}" if inside else "{}"
 
 
 def digest(evidence: Evidence) -> str:
-    """Return the SHA-256 over the canonical JSON of everything in the bundle."""
-    return hashlib.sha256(_canonical(_body(evidence))).hexdigest()
+    """Return the SHA-256 over the canonical JSON of everything in the bundle. It is taken once: nobody changes evidence."""
+    if "sha256" not in evidence.known:
+        _take_digest(evidence, *_encoded(evidence))
+    return evidence.known["sha256"]
+
+
+def _take_digest(evidence: Evidence, facts: Mapping[str, str], rest: Mapping[str, str]) -> None:
+    evidence.known["sha256"] = hashlib.sha256(_object({**rest, "facts": _object(facts)}).encode("ascii")).hexdigest()
 
 
 def file_name(target: str) -> str:
@@ -67,17 +87,12 @@ def file_name(target: str) -> str:
 
 def save(evidence: Evidence, folder: Path) -> Path:
     """Write a bundle into a folder and return its path."""
-    body = _body(evidence)
+    facts, rest = _encoded(evidence)
+    _take_digest(evidence, facts, rest)
+    lines = _object({**rest, "facts": _object(facts, "\n  "), "sha256": f'"{digest(evidence)}"'}, "\n ")
     path = folder / f"{file_name(evidence.target.name)}.evidence.json"
-    write_private(path, _lines({**body, "sha256": digest(evidence)}))
+    write_private(path, f"{lines}\n".encode("ascii"))
     return path
-
-
-def _lines(body: dict[str, Any]) -> bytes:
-    """Return the JSON of a bundle with a line for each fact: to be read and compared, and made without waiting for it."""
-    facts = ",\n  ".join(f"{json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in body["facts"].items())
-    parts = {k: json.dumps(v, sort_keys=True) for k, v in body.items()} | {"facts": f"{{\n  {facts}\n }}" if facts else "{}"}
-    return ("{\n " + ",\n ".join(f'"{k}": {parts[k]}' for k in sorted(parts)) + "\n}\n").encode("ascii")
 
 
 def load(path: Path) -> Evidence:

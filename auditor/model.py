@@ -6,7 +6,7 @@ that judging the same evidence twice can't give two answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -130,7 +130,7 @@ class Evidence:
     """Everything learnt about one target, redacted, as plain JSON values.
 
     ``facts`` maps a fact's key to its answer (JSON values only) or to a `Problem`. ``error`` is set when
-    nothing could be collected at all. Times are UTC in ISO 8601 with a trailing Z.
+    nothing could be collected at all. Times are UTC in ISO 8601 with a trailing Z. ``known`` keeps what follows from the rest.
     """
 
     target: Target
@@ -138,6 +138,7 @@ class Evidence:
     facts: Mapping[str, Any] = field(default_factory=dict)
     status: TargetStatus = TargetStatus.AUDITED
     error: Problem | None = None
+    known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def get(self, fact: Fact) -> Any | Problem:
         """Return the answer to ``fact``; a question that was never asked is an absent answer."""
@@ -373,6 +374,13 @@ class AuditRun:
     selection: Mapping[str, Any] = field(default_factory=dict)  # level, only, limit: what narrowed the run
     notices: tuple[str, ...] = ()  # what a reader must know before any verdict, such as a benchmark that doesn't fit a target
     registers: Registers = field(default_factory=Registers)  # tailoring, waivers and attestations
+
+    def positions(self, *fields: str) -> Mapping[tuple[Any, ...], Sequence[int]]:
+        """Return where findings stand, as `auditor.queries.Run` says."""
+        found: dict[tuple[Any, ...], list[int]] = {}
+        for n, finding in enumerate(self.findings):
+            found.setdefault(tuple(getattr(finding, name) for name in fields), []).append(n)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
