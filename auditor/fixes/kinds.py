@@ -20,11 +20,15 @@ def _require(pattern: re.Pattern[str], text: str, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSetting:
-    """A key of the engine's daemon.json gets a value, or is taken out with ``remove``."""
+    """A key of the engine's daemon.json gets a value, or is taken out with ``remove``.
+
+    Of a list, the elements in ``keep`` stay.
+    """
 
     key: str
     value: Any = None
     remove: bool = False
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(_KEY, self.key, "key")
@@ -78,15 +82,16 @@ class Chmod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chown:
-    """The failing files get this owner and group. An empty one is left as it is."""
+    """The failing files get this owner and group (the first of ``groups``). An empty one is left as it is."""
 
     user: str = ""
     group: str = ""
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (self.user or self.group):
-            raise ValueError("give a user, a group or both")
-        for name in (self.user, self.group):
+        if not (self.user or self.group or self.groups) or (self.group and self.groups):
+            raise ValueError("give a user, and one of group and groups, or one of these alone")
+        for name in (self.user, self.group, *self.groups):
             if name:
                 _require(re.compile(r"[a-z_][a-z0-9_-]*"), name, "user and group")
 

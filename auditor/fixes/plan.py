@@ -39,6 +39,10 @@ class Case:
 Planner = Callable[[Any, Case], Iterable[Step]]
 
 
+def _nothing(_fix: Any, _case: Case) -> Iterable[Step]:
+    return ()
+
+
 def plan(run: str, target: TargetResult, cases: Iterable[Case], planners: Mapping[type, Planner]) -> Plan:
     """Return what is to be done about some failed controls of one target.
 
@@ -48,7 +52,7 @@ def plan(run: str, target: TargetResult, cases: Iterable[Case], planners: Mappin
     steps: dict[str, Step] = {}
     left: list[tuple[str, str, str]] = []
     for case in cases:
-        made = [step for fix in case.control.remediation.fix for step in planners[type(fix)](fix, case)]
+        made = [step for fix in case.control.remediation.fix for step in planners.get(type(fix), _nothing)(fix, case)]
         if not made:
             left.append((case.label, case.control.title, case.control.remediation.text))
         for step in made:

@@ -6,9 +6,17 @@ file is backed up first. Paths and texts come from evidence, which strangers may
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Literal
+
+_ABSOLUTE = re.compile(r"/[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,4000}")
+
+
+def safe_path(path: str) -> bool:
+    """Whether a path from evidence may stand in a step: absolute, in one line, and going nowhere else than it says."""
+    return bool(_ABSOLUTE.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
 class Effect(IntEnum):
@@ -52,12 +60,16 @@ REMOVED = Removed()
 
 @dataclass(frozen=True, slots=True)
 class SetKey:
-    """A key of a JSON or YAML file gets a value or is taken out (`REMOVED`). A file that isn't there is made, mode 0600, root's."""
+    """A key of a JSON or YAML file gets a value or is taken out (`REMOVED`). A file that isn't there is made, mode 0600, root's.
+
+    ``validate`` is a command that is given the new file's path as one more argument, and must succeed before that takes its place.
+    """
 
     path: str
     format: str  # "json" or "yaml"
     key: tuple[str, ...]
     value: Any
+    validate: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ class SetFlag:
 
 @dataclass(frozen=True, slots=True)
 class HaveLines:
-    """A file of our own holds these lines and no others."""
+    """A file of our own holds these lines; what else it holds stays. It is made, root's, if it isn't there."""
 
     path: str
     lines: tuple[str, ...]
@@ -89,11 +101,22 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """A key of a service in a Compose project: all those of a project become one file beside the script, ready to be used."""
+
+    project: str
+    service: str
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class ByHand:
     """What a person must do, in words and, where there are any, as lines to copy."""
 
     words: str
     lines: tuple[str, ...] = ()
+    override: Override | None = None
 
 
 Action = KeepBits | Own | SetKey | SetFlag | HaveLines | Run | ByHand
@@ -101,10 +124,16 @@ Action = KeepBits | Own | SetKey | SetFlag | HaveLines | Run | ByHand
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """What is done once, at the end, when a step that names it changed something: a command, and in a few words why."""
+    """What is done once, at the end, when a step that names it changed something, and in a few words why.
 
-    command: tuple[str, ...]
+    Either a ``command`` (an argument list) or a ``service`` of the host's own service manager, which is restarted (its units are
+    read again before) or reloaded. A restart makes a reload of the same service needless.
+    """
+
     words: str
+    command: tuple[str, ...] = ()
+    service: str = ""
+    verb: Literal["restart", "reload"] = "restart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
