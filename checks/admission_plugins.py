@@ -45,8 +45,7 @@ class AdmissionPlugin:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every running API server; none is not applicable."""
-        found = running.instances(facts, _API_SERVER)
-        return found if isinstance(found, Outcome) else base.outcome([self._judge(i) for i in found], "")
+        return running.each(facts, _API_SERVER, self._judge)
 
     def _judge(self, instance: Instance) -> Observation:
         listed: dict[str, list[str] | None] = {}
@@ -87,8 +86,7 @@ class AdmissionConfiguration:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every running API server; none is not applicable."""
-        found = running.instances(facts, _API_SERVER)
-        return found if isinstance(found, Outcome) else base.outcome([self._judge(facts, i) for i in found], "")
+        return running.each(facts, _API_SERVER, lambda i: self._judge(facts, i))
 
     def _judge(self, facts: Facts, instance: Instance) -> Observation:
         expected = f"{self.key} for {self.plugin}"

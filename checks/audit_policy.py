@@ -39,10 +39,7 @@ class AuditPolicy:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every running API server; none is not applicable."""
-        found = running.instances(facts, "kube-apiserver")
-        if isinstance(found, Outcome):
-            return found
-        return base.outcome([o for i in found for o in self._judge(facts, i)], "")
+        return running.each(facts, "kube-apiserver", lambda i: self._judge(facts, i))
 
     def _judge(self, facts: Facts, instance: Instance) -> list[Observation]:
         expected = "a policy that logs" + (f" {', '.join(self.covers)}" if self.covers else ", and a log or webhook to write to")

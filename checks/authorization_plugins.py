@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from auditor.facts.docker import Engine
 from auditor.model import Fact, Facts, Observation, Outcome
 from checks import base, engines
+from checks.engines import EngineFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +23,12 @@ class AuthorizationPlugins:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every engine."""
-        found = engines.answers(facts, "info")
+        return engines.each(facts, "info", self._judge)
+
+    def _judge(self, engine: EngineFacts, info: dict[str, Any]) -> Observation:
         expected = base.show(self.wanted) if self.wanted else "at least one plugin"
+        plugins = [str(p) for p in (info.get("Plugins") or {}).get("Authorization") or ()]
+        ok = bool(plugins) and set(self.wanted) <= set(plugins)
+        actual = base.show(plugins) if plugins else "none: who reaches the API may do everything"
         source = engines.source("info", "Plugins.Authorization")
-        observations: list[Observation] = list(found.missing)
-        for engine, info in found.read:
-            plugins = [str(p) for p in (info.get("Plugins") or {}).get("Authorization") or ()]
-            ok = bool(plugins) and set(self.wanted) <= set(plugins)
-            actual = base.show(plugins) if plugins else "none: who reaches the API may do everything"
-            observations.append(base.verdict(f"daemon/dockerd{engine.suffix}", ok, expected=expected, actual=actual, source=source))
-        return engines.conclude(observations, [found.reason])
+        return base.verdict(f"daemon/dockerd{engine.suffix}", ok, expected=expected, actual=actual, source=source)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from auditor.facts.docker import Engine
-from auditor.model import Fact, Facts, Observation, Outcome, Problem
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, problem_of
 from checks import base, engines
 from checks.container_access import EngineSocket, SensitiveMounts
 from checks.container_devices import Devices
@@ -115,7 +115,7 @@ class Container:
                 for container in chosen:
                     subject = f"container/{engines.name_of_container(container)}{engine.suffix}"
                     if "problem" in container:
-                        problem = engines.problem_of(container)
+                        problem = problem_of(container)
                         observations.append(base.error(subject, problem, source=engines.source("containers")))
                     else:
                         observations.append(judge(subject, container, engine))

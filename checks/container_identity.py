@@ -9,7 +9,7 @@ from typing import Any
 
 from auditor.facts import flags
 from auditor.facts.docker import Engine
-from auditor.model import Fact, Observation, Problem, Reason
+from auditor.model import Fact, Observation, Problem, Reason, problem_of
 from checks import base, engines
 from checks.configured import STARTING_SECONDS
 from checks.container_isolation import Everywhere
@@ -31,7 +31,7 @@ def process_of(container: dict[str, Any]) -> dict[str, Any] | Problem:
     proc = container.get("proc")
     if not proc:
         return Problem(Reason.ABSENT, "its first process could not be read")
-    return engines.problem_of(proc) if "problem" in proc else dict(proc)
+    return problem_of(proc) if "problem" in proc else dict(proc)
 
 
 @dataclass(frozen=True, slots=True)

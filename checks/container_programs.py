@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.facts.inside import Programs
-from auditor.model import Fact, Observation, Problem, Reason
+from auditor.model import Fact, Observation, Problem, Reason, problem_of
 from checks import base, engines
 from checks.container_isolation import Everywhere
 from checks.container_ports import Ports, published, show
@@ -61,4 +61,4 @@ class SshServer(Everywhere):
         entry: dict[str, Any] | None = engine.once("programs by id", lambda: {e["Id"]: e for e in data}).get(container["Id"])
         if entry is None:
             return Problem(Reason.ABSENT, "none of its processes was found by its cgroup")
-        return engines.problem_of(entry) if "problem" in entry else list(entry["programs"])
+        return problem_of(entry) if "problem" in entry else list(entry["programs"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.facts.swarm import Swarm
-from auditor.model import Problem, Reason
-from checks import engines
+from auditor.model import Problem, Reason, problem_of
 from checks.engines import EngineFacts
 
 LABEL = "com.docker.swarm.service.id"
@@ -26,6 +25,6 @@ def service_of(container: dict[str, Any], engine: EngineFacts) -> dict[str, Any]
     if services is None:
         return Problem(Reason.ABSENT, "it belongs to a swarm's service, which only a manager knows")
     if isinstance(services, dict):
-        return engines.problem_of(services)
+        return problem_of(services)
     found: dict[str, Any] | None = next((s for s in services if s.get("ID") == service_id(container)), None)
     return found or Problem(Reason.ABSENT, "its swarm's service is not among those that the manager told")

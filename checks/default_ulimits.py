@@ -29,8 +29,7 @@ class DefaultUlimits:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every dockerd."""
-        found = running.instances(facts, "dockerd")
-        return found if isinstance(found, Outcome) else Outcome(tuple(self._judge(facts, instance) for instance in found))
+        return running.each(facts, "dockerd", lambda i: self._judge(facts, i))
 
     def _judge(self, facts: Facts, instance: Instance) -> Observation:
         source = f"--default-ulimit of {instance} and default-ulimits in its configuration file"

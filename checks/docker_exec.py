@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from auditor.facts.docker import Engine
 from auditor.facts.inside import ExecLog, Execs
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
 from checks import base, engines
 from checks.container_identity import declared_uid
 from checks.engines import EngineFacts
@@ -73,7 +73,7 @@ class DockerExec:
         by_id = {c["Id"]: c for c in containers}
         for command in execs:
             if "problem" in command:
-                problem = engines.problem_of(command)
+                problem = problem_of(command)
                 yield base.error(f"daemon/dockerd{engine.suffix}", problem, expected=self._expected, source=_LIVE)
                 continue
             container = by_id.get(command["ContainerID"], {"Id": command["ContainerID"]})

@@ -34,10 +34,7 @@ class EncryptionAtRest:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every running API server; none is not applicable."""
-        found = running.instances(facts, "kube-apiserver")
-        if isinstance(found, Outcome):
-            return found
-        return base.outcome([self._judge(facts, i, r) for i in found for r in self.resources], "")
+        return running.each(facts, "kube-apiserver", lambda i: [self._judge(facts, i, r) for r in self.resources])
 
     def _judge(self, facts: Facts, instance: Instance, resource: str) -> Observation:
         wanted = f"first {' or '.join(self.providers)}" if self.providers else "a provider that encrypts"

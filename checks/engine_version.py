@@ -46,18 +46,14 @@ class EngineVersion:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every engine."""
-        found = engines.answers(facts, "version")
-        observations = list(found.missing)
-        for engine, data in found.read:
-            subject = f"daemon/dockerd{engine.suffix}"
-            parsed = _VERSION.fullmatch(str(data.get("Version", "")))
-            if parsed is None:
-                problem = Problem(Reason.UNPARSABLE, f"{base.show(data.get('Version'))} is not a version")
-                observations.append(base.error(subject, problem, expected=_EXPECTED, source=engines.source("version", "Version")))
-            else:
-                version = (int(parsed[1]), int(parsed[2]), int(parsed[3]))
-                observations.append(self._judge(subject, version, parsed[4], facts))
-        return engines.conclude(observations, [found.reason])
+        return engines.each(facts, "version", lambda engine, data: self._read(f"daemon/dockerd{engine.suffix}", data, facts))
+
+    def _read(self, subject: str, data: dict[str, Any], facts: Facts) -> Observation:
+        parsed = _VERSION.fullmatch(str(data.get("Version", "")))
+        if parsed is None:
+            problem = Problem(Reason.UNPARSABLE, f"{base.show(data.get('Version'))} is not a version")
+            return base.error(subject, problem, expected=_EXPECTED, source=engines.source("version", "Version"))
+        return self._judge(subject, (int(parsed[1]), int(parsed[2]), int(parsed[3])), parsed[4], facts)
 
     def _judge(self, subject: str, version: Version, suffix: str, facts: Facts) -> Observation:
         source = f"{engines.source('version', 'Version')}; the package manager's cache"

@@ -11,7 +11,7 @@ from typing import Any
 
 from auditor.facts.docker import Document, Engine, fields
 from auditor.facts.host import Config, Processes
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
 from checks import base
 
 NO_ENGINE = "no Docker engine runs here"
@@ -20,11 +20,6 @@ PODMAN = "podman answers on this socket: it has no daemon that could be set up"
 DAEMON_CONFIG = Config(process="dockerd", flag="--config-file", path="/etc/docker/daemon.json")
 DAEMON_FACTS: frozenset[Fact] = frozenset({Processes(), DAEMON_CONFIG})
 _STEP = re.compile(r'([^.\[\]{}"]+)(\[\]|\{\})?((?:\["[^"]+"\])*)(?:\.|$)')
-
-
-def problem_of(part: dict[str, Any]) -> Problem:
-    """Return the problem noted in a part of an answer."""
-    return Problem(Reason(part["problem"]["reason"]), str(part["problem"]["detail"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +147,14 @@ def security_options(engine: EngineFacts) -> set[str] | Problem:
     if isinstance(info, Problem):
         return info
     return {str(option).partition(",")[0] for option in info.get("SecurityOptions") or ()}
+
+
+def each(facts: Facts, document: Document, judge: Callable[[EngineFacts, Any], Observation | str]) -> Outcome:
+    """Return what ``judge`` says about every engine with its ``document``: an observation, or why there is nothing to observe."""
+    found = answers(facts, document)
+    said = [judge(engine, data) for engine, data in found.read]
+    seen = [s for s in said if isinstance(s, Observation)]
+    return conclude([*found.missing, *seen], [found.reason, *(s for s in said if isinstance(s, str))])
 
 
 def conclude(observations: list[Observation], reasons: list[str]) -> Outcome:

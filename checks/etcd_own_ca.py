@@ -34,8 +34,7 @@ class EtcdOwnCa:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every running etcd; none is not applicable."""
-        found = running.instances(facts, "etcd")
-        return found if isinstance(found, Outcome) else base.outcome([self._judge(facts, i) for i in found], "")
+        return running.each(facts, "etcd", lambda i: self._judge(facts, i))
 
     def _judge(self, facts: Facts, instance: Instance) -> Observation:
         own = _trusted(facts, _ETCD, instance)

@@ -43,8 +43,7 @@ class FeatureGate:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every running instance; none is not applicable."""
-        found = running.instances(facts, self.process)
-        return found if isinstance(found, Outcome) else base.outcome([self._judge(facts, i) for i in found], "")
+        return running.each(facts, self.process, lambda i: self._judge(facts, i))
 
     def _judge(self, facts: Facts, instance: Instance) -> Observation:
         expected = f"{self.gate} on"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from auditor.facts.docker import Engine
-from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason
+from auditor.model import Fact, Facts, Observation, Outcome, Problem, Reason, problem_of
 from checks import base, engines
 from checks.container_identity import declared_uid
 from checks.docker_info import field_judge
@@ -154,7 +154,7 @@ class Image:
     def _judge(self, image: dict[str, Any], view: ImageView) -> Observation:
         subject = f"image/{engines.name_of_image(image)}{view.engine.suffix}"
         if "problem" in image:
-            return base.error(subject, engines.problem_of(image), source=engines.source("images"))
+            return base.error(subject, problem_of(image), source=engines.source("images"))
         for rule in self._rules():
             return rule.judge(subject, image, view)
         assert self.expect is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from auditor.facts.images import Images, Part
-from auditor.model import Problem, Reason
+from auditor.model import Problem, Reason, problem_of
 from checks import engines
 from checks.engines import EngineFacts
 
@@ -51,7 +51,7 @@ class ImageView:
             return answers
         for answer in answers:
             if (answer["engine"], answer.get("pid")) == (self.engine.url, self.engine.pid):
-                return engines.problem_of(answer) if "problem" in answer else answer["data"]
+                return problem_of(answer) if "problem" in answer else answer["data"]
         return Problem(Reason.ABSENT, f"no {part} of the images of {self.engine.url}")
 
     def history(self, image: dict[str, Any]) -> list[dict[str, Any]] | Problem:
@@ -64,7 +64,7 @@ class ImageView:
         element = self._histories.get(image["Id"]) or self._histories.get("?")
         if element is None:
             return Problem(Reason.ABSENT, "its history is not among those that the engine told")
-        return engines.problem_of(element) if "problem" in element else list(element["steps"])
+        return problem_of(element) if "problem" in element else list(element["steps"])
 
     def pulled(self, image: dict[str, Any]) -> bool | Problem:
         """Return whether an image is known to a registry: it has a digest there.
@@ -132,7 +132,7 @@ class ImageView:
         problems = {problem["path"]: problem for problem in told["problems"]}
         for path in paths:
             if path in problems:
-                return Problem(engines.problem_of(problems[path]).reason, f"{path}: {problems[path]['problem']['detail']}")
+                return Problem(problem_of(problems[path]).reason, f"{path}: {problems[path]['problem']['detail']}")
             if path not in told["folders"]:
                 return Problem(Reason.ABSENT, f"{path}: was not told")
         return [told["folders"][path] for path in paths]

@@ -28,9 +28,7 @@ class InsecureRegistries:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every engine."""
-        found = engines.answers(facts, "info")
-        observations = [*found.missing, *(self._judge(f"daemon/dockerd{e.suffix}", info) for e, info in found.read)]
-        return engines.conclude(observations, [found.reason])
+        return engines.each(facts, "info", lambda engine, info: self._judge(f"daemon/dockerd{engine.suffix}", info))
 
     def _judge(self, subject: str, info: dict[str, Any]) -> Observation:
         source = engines.source("info", "RegistryConfig")

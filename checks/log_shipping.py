@@ -41,9 +41,7 @@ class LogShipping:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every engine."""
-        found = engines.answers(facts, "info")
-        observations = [*found.missing, *(self._judge(engine, info) for engine, info in found.read)]
-        return engines.conclude(observations, [found.reason])
+        return engines.each(facts, "info", self._judge)
 
     def _judge(self, engine: EngineFacts, info: dict[str, Any]) -> Observation:
         subject, source = f"daemon/dockerd{engine.suffix}", engines.source("info", "LoggingDriver")

@@ -35,8 +35,7 @@ class Review:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Show every running instance's flags; none is not applicable."""
-        found = running.instances(facts, self.process)
-        return found if isinstance(found, Outcome) else base.outcome([self._show(i) for i in found], "")
+        return running.each(facts, self.process, self._show)
 
     def _show(self, instance: Instance) -> Observation:
         said = []

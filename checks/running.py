@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from auditor.facts.flags import Dialect, dialect_of
 from auditor.facts.host import Processes
 from auditor.facts.platforms import built_in, partial, without
-from auditor.model import Facts, Outcome, Problem, Reason
+from auditor.model import Facts, Observation, Outcome, Problem, Reason
 from checks import base
 
 #: In a container these are somebody's workload (docker in docker, kind); the host's own are what an audit is about.
@@ -59,6 +59,15 @@ def instances(facts: Facts, program: str) -> list[Instance] | Outcome:
     """
     found = base.once(facts, ("instances", program), lambda: _instances(facts.get(Processes()), program))
     return found if isinstance(found, Outcome) else list(found)
+
+
+def each(facts: Facts, program: str, judge: Callable[[Instance], Observation | list[Observation]]) -> Outcome:
+    """Return what ``judge`` says about every running instance of a program, or why there is none to judge."""
+    found = instances(facts, program)
+    if isinstance(found, Outcome):
+        return found
+    judged = map(judge, found)
+    return Outcome(tuple(o for said in judged for o in (said if isinstance(said, list) else [said])))
 
 
 def _instances(processes: list[dict[str, Any]] | Problem, program: str) -> list[Instance] | Outcome:

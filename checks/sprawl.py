@@ -74,17 +74,11 @@ class UnusedImages:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Count distinct images; one observation an engine."""
-        found = engines.answers(facts, "images")
-        observations = list(found.missing)
-        reasons = [found.reason]
-        for engine, images in found.read:
-            if images:
-                observations.append(self._judge(engine, images))
-            else:
-                reasons.append("the engine has no images")
-        return engines.conclude(observations, reasons)
+        return engines.each(facts, "images", self._judge)
 
-    def _judge(self, engine: EngineFacts, images: list[dict[str, Any]]) -> Observation:
+    def _judge(self, engine: EngineFacts, images: list[dict[str, Any]]) -> Observation | str:
+        if not images:
+            return "the engine has no images"
         subject = f"daemon/dockerd{engine.suffix}"
         where = engines.source("images") + "; " + engines.source("containers", "Image")
         containers = engine.document("containers")
@@ -122,17 +116,11 @@ class StoppedContainers:
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Count; one observation an engine."""
-        found = engines.answers(facts, "containers")
-        observations = list(found.missing)
-        reasons = [found.reason]
-        for engine, containers in found.read:
-            if containers:
-                observations.append(self._judge(engine, containers))
-            else:
-                reasons.append("the engine has no containers")
-        return engines.conclude(observations, reasons)
+        return engines.each(facts, "containers", self._judge)
 
-    def _judge(self, engine: EngineFacts, containers: list[dict[str, Any]]) -> Observation:
+    def _judge(self, engine: EngineFacts, containers: list[dict[str, Any]]) -> Observation | str:
+        if not containers:
+            return "the engine has no containers"
         subject = f"daemon/dockerd{engine.suffix}"
         where = engines.source("containers", "State.Running, State.FinishedAt, Created")
         if any("problem" in c or not isinstance(c["State"].get("Running"), bool) for c in containers):

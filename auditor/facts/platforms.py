@@ -45,37 +45,30 @@ def _inside(program: str) -> Mapping[str, str]:
     }
 
 
+#: Where k3s and RKE2 alike keep files below their data folder.
+_RANCHER: Mapping[str, tuple[str, ...]] = {
+    "scheduler-kubeconfig": ("@/server/cred/scheduler.kubeconfig",),
+    "controller-manager-kubeconfig": ("@/server/cred/controller.kubeconfig",),
+    "kubelet-kubeconfig": ("@/agent/kubelet.kubeconfig",),
+    "kube-proxy-kubeconfig": ("@/agent/kubeproxy.kubeconfig",),
+    "kubelet-client-ca": ("@/agent/client-ca.crt",),
+    "pki": ("@/server/tls",),
+    "cni": ("@/agent/etc/cni/net.d",),
+}
+
 PLATFORMS = (
     Platform(
         name="k3s",
         program="k3s",
         flags="what k3s says in its log when it starts them",
         inside={"server": (*_CONTROL_PLANE, "etcd", *_NODE), "agent": _NODE},
-        places={
-            "admin-kubeconfig": ("/etc/rancher/k3s/k3s.yaml", "@/server/cred/admin.kubeconfig"),
-            "scheduler-kubeconfig": ("@/server/cred/scheduler.kubeconfig",),
-            "controller-manager-kubeconfig": ("@/server/cred/controller.kubeconfig",),
-            "kubelet-kubeconfig": ("@/agent/kubelet.kubeconfig",),
-            "kube-proxy-kubeconfig": ("@/agent/kubeproxy.kubeconfig",),
-            "kubelet-client-ca": ("@/agent/client-ca.crt",),
-            "pki": ("@/server/tls",),
-            "cni": ("@/agent/etc/cni/net.d",),
-        },
+        places={"admin-kubeconfig": ("/etc/rancher/k3s/k3s.yaml", "@/server/cred/admin.kubeconfig"), **_RANCHER},
         without=_inside("k3s"),
     ),
     Platform(
         name="RKE2",
         program="rke2",
-        places={
-            "admin-kubeconfig": ("/etc/rancher/rke2/rke2.yaml", "@/server/cred/admin.kubeconfig"),
-            "scheduler-kubeconfig": ("@/server/cred/scheduler.kubeconfig",),
-            "controller-manager-kubeconfig": ("@/server/cred/controller.kubeconfig",),
-            "kubelet-kubeconfig": ("@/agent/kubelet.kubeconfig",),
-            "kube-proxy-kubeconfig": ("@/agent/kubeproxy.kubeconfig",),
-            "kubelet-client-ca": ("@/agent/client-ca.crt",),
-            "pki": ("@/server/tls",),
-            "cni": ("@/agent/etc/cni/net.d",),
-        },
+        places={"admin-kubeconfig": ("/etc/rancher/rke2/rke2.yaml", "@/server/cred/admin.kubeconfig"), **_RANCHER},
         without={UNIT: "rke2 starts the kubelet itself, which has no unit of its own"},
     ),
     Platform(
