@@ -7,11 +7,11 @@ A planner knows what one kind of fix means on a host: which file decides there, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.fixes.steps import Plan, Step
+from auditor.fixes.steps import ByHand, Plan, Run, SetFlag, SetKey, Step
 from auditor.model import Control, Facts, Finding, Observation, Status, TargetResult
 
 
@@ -39,26 +39,82 @@ class Case:
 Planner = Callable[[Any, Case], Iterable[Step]]
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A planner that is given all fixes of a kind on a target at once, so that several controls' wishes become one step."""
+
+    plan: Callable[[Sequence[tuple[Any, Case]]], Iterable[Step]]
+
+
 def _nothing(_fix: Any, _case: Case) -> Iterable[Step]:
     return ()
 
 
-def plan(run: str, target: TargetResult, cases: Iterable[Case], planners: Mapping[type, Planner]) -> Plan:
+def plan(run: str, target: TargetResult, cases: Iterable[Case], planners: Mapping[type, Planner | Together]) -> Plan:
     """Return what is to be done about some failed controls of one target.
 
-    Steps with the same action become one that carries all their controls. They are ordered by what they disturb, then as the cases
-    are.
+    Steps with the same action become one that carries all their controls; of steps that contradict each other a person chooses.
+    They are ordered by what they disturb, then as the cases are.
     """
-    steps: dict[str, Step] = {}
-    left: list[tuple[str, str, str]] = []
+    cases = list(cases)
+    wanted: dict[type, list[tuple[Any, Case]]] = {}
+    made: list[Step] = []
     for case in cases:
-        made = [step for fix in case.control.remediation.fix for step in planners.get(type(fix), _nothing)(fix, case)]
-        if not made:
-            left.append((case.label, case.control.title, case.control.remediation.text))
-        for step in made:
-            known = steps.get(repr(step.action))
-            controls = tuple(dict.fromkeys((*(known.controls if known else ()), *step.controls)))
-            effect = max(step.effect, known.effect) if known else step.effect
-            steps[repr(step.action)] = dataclasses.replace(known or step, controls=controls, effect=effect)
-    ordered = sorted(steps.values(), key=lambda s: s.effect)
+        for fix in case.control.remediation.fix:
+            planner = planners.get(type(fix), _nothing)
+            if isinstance(planner, Together):
+                wanted.setdefault(type(fix), []).append((fix, case))
+            else:
+                made.extend(planner(fix, case))
+    for kind, fixes in wanted.items():
+        planner = planners[kind]
+        assert isinstance(planner, Together)
+        made.extend(planner.plan(fixes))
+    place = {case.label: index for index, case in reversed(list(enumerate(cases)))}
+    steps = _settled(_merged(made))
+    ordered = sorted(steps, key=lambda s: (s.effect, min(place[label] for label in s.controls)))
+    fixed = {label for step in ordered for label in step.controls}
+    left = [(c.label, c.control.title, c.control.remediation.text) for c in cases if c.label not in fixed]
     return Plan(run=run, target=target.name, kind=target.kind.value, address=target.address, steps=tuple(ordered), open=tuple(left))
+
+
+def _merged(made: Iterable[Step]) -> list[Step]:
+    """Make one step of those with the same action."""
+    steps: dict[str, Step] = {}
+    for step in made:
+        known = steps.get(repr(step.action))
+        controls = tuple(dict.fromkeys((*(known.controls if known else ()), *step.controls)))
+        effect = max(step.effect, known.effect) if known else step.effect
+        steps[repr(step.action)] = dataclasses.replace(known or step, controls=controls, effect=effect)
+    return list(steps.values())
+
+
+def _settled(steps: list[Step]) -> list[Step]:
+    """Put a `ByHand` in the place of steps that would give one place different values, each undoing what the other did."""
+    places: dict[tuple[str, ...], list[Step]] = {}
+    for step in steps:
+        places.setdefault(_place(step), []).append(step)
+    found: list[Step] = []
+    for same in places.values():
+        if len(same) == 1 or not _place(same[0]):
+            found.extend(same)
+            continue
+        words = "Choose one, since controls ask for different values: " + "; ".join(
+            f"{s.words} ({', '.join(s.controls)})" for s in same
+        )
+        controls = tuple(dict.fromkeys(label for s in same for label in s.controls))
+        found.append(dataclasses.replace(same[0], action=ByHand(words), controls=controls, words=words, after=None,
+                                         effect=max(s.effect for s in same)))  # fmt: skip
+    return found
+
+
+def _place(step: Step) -> tuple[str, ...]:
+    """Return what an action gives a value to; nothing for actions that can't undo each other."""
+    match step.action:
+        case SetKey(path=path, key=key):
+            return ("key", path, *key)
+        case SetFlag(path=path, program=program, flag=flag):
+            return ("flag", path, program, flag)
+        case Run(shows=shows):
+            return ("command", *shows)
+    return ()

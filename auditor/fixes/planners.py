@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from auditor.fixes.plan import Planner
+from auditor.fixes.plan import Planner, Together
 
-PLANNERS: dict[type, Planner] = {}
+PLANNERS: dict[type, Planner | Together] = {}

@@ -93,11 +93,15 @@ class HaveLines:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A command that changes something, unless ``shows`` prints exactly ``wanted`` already: both argument lists, no shell text."""
+    """A command that changes something, unless ``shows`` prints exactly ``wanted`` already: both argument lists, no shell text.
+
+    The command is given ``stdin``. What ``shows`` can't tell (it fails) isn't as wanted.
+    """
 
     command: tuple[str, ...]
     shows: tuple[str, ...]
     wanted: str
+    stdin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
