@@ -19,10 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.evidence import file_name
+from auditor.evidence import file_name, load
 from auditor.files import write_private
-from auditor.model import AuditRun
+from auditor.model import AuditRun, TargetResult
 from auditor.signing import PublicKey, SignatureProblem, SigningKey, open_envelope
+from auditor.yamlfile import InputError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -136,11 +137,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sign(run: AuditRun, folder: Path, written: Iterable[Path], key: SigningKey, store: Store | None) -> str:
+def sign(run: AuditRun, folder: Path, written: Iterable[Path], key: SigningKey, store: Store | None, *, whole: bool = True) -> str:
     """Write the manifest of a run's output; return what could not be done beside that, if anything.
 
     It vouches for the files that are named and for the evidence of the run in that folder. With a store, the chain is that of the
-    store, and the manifest vouches for the run as it is kept there. Raises OSError.
+    store, and the manifest vouches for the run as it is kept there, if it is there as a ``whole``. Raises OSError.
     """
     files = _subjects(run, folder, written)
     problem = ""
@@ -148,7 +149,7 @@ def sign(run: AuditRun, folder: Path, written: Iterable[Path], key: SigningKey, 
         from auditor.store import StoreError
 
         try:
-            _sign_in(store, run, folder, files, key)
+            _sign_in(store, run, folder, files, key, whole=whole)
         except StoreError as error:  # the output is signed all the same, in a chain of its own
             problem = f"the manifest is not in the run history: {error}"
         else:
@@ -169,12 +170,12 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _sign_in(store: Store, run: AuditRun, folder: Path, files: Mapping[str, str], key: SigningKey) -> None:
+def _sign_in(store: Store, run: AuditRun, folder: Path, files: Mapping[str, str], key: SigningKey, *, whole: bool) -> None:
     """Sign as the last one of a store's chain: nobody else gets between the one before and this one."""
     with store.plainly(), store.writing(alone=True) as connection:
         last = next(iter(_rows(store, connection, 1)), None)
         link = Link(last.chain, last.position + 1, last.sha256, last.run) if last else Link(f"{_STORED}{secrets.token_hex(8)}", 1)
-        data = key.envelope(_statement(run, folder, files, link, _history(store, connection, run.id)))
+        data = key.envelope(_statement(run, folder, files, link, _history(store, connection, run.id) if whole else ""))
         digest = hashlib.sha256(data).hexdigest()
         row = {"run": run.id, "sha256": digest, "chain": link.chain, "before": link.before, "folder": str(folder.resolve())}
         named = {"name": f"{_ROW}{link.position:09d}", "value": json.dumps(row)}
@@ -216,9 +217,19 @@ def _subjects(run: AuditRun, folder: Path, written: Iterable[Path]) -> dict[str,
     for target in run.targets:
         for name in (f"evidence/{file_name(target.name)}.evidence.json", f"{file_name(target.name)}.evidence.json"):
             path = folder / name  # an audit keeps it in a folder of its own, and who only collects does not
-            if target.evidence_sha256 and path.is_file() and _says(path, target.evidence_sha256):
+            if path.is_file() and (_says(path, target.evidence_sha256) if target.evidence_sha256 else _lost(path, target)):
                 files[name] = file_digest(path)
     return files
+
+
+def _lost(path: Path, target: TargetResult) -> bool:
+    """Return whether a bundle says, as the run does, that this target could not be audited, and why."""
+    try:
+        found = load(path)
+    except InputError:
+        return False
+    said = (found.target.name, found.status, str(found.error) if found.error else None, found.collected_at)
+    return said == (target.name, target.status, target.error, target.collected_at)
 
 
 def _says(path: Path, digest: str) -> bool:

@@ -136,6 +136,7 @@ def _audited(
     from auditor.audit import Judge, nodes_of
     from auditor.inventory import target_of
     from auditor.journal import Following
+    from auditor.model import TargetStatus
     from auditor.shards import shards_of
 
     targets = [target_of(spec) for spec in plan.inventory.specs()]
@@ -166,23 +167,29 @@ def _audited(
         options["kept"] = True
         if not missing or part.count == 1:
             return store.load(identity)
-        options["lost"] = _lost(stored, mine)
+        done = stored.done()
+        options["lost"] = any(t.name not in done or done[t.name].status is not TargetStatus.AUDITED for t in mine)
     except StoreError as error:
         options["kept"] = False
         options["problems"].append(f"the run history was not kept: {error}")
         spool.keep([_elsewhere(t) for t in targets if not judge.has(t.name)])
         return judge.run(plan.order, plan.excluded, identity)
+    here = _here(plan, identity, part, stored.started, [done[t.name] for t in mine if t.name in done])
+    options["problems"] += session.seal(here, folder, [], session.signing_key(options), store, whole=False)
     click.echo(f"shard {part.name} of run {identity} is done; {missing} targets of the run are not in yet. "
                f"Once all are: auditor report {identity}", err=True)  # fmt: skip
     return None
 
 
-def _lost(stored: StoredRun, mine: Iterable[Target]) -> bool:
-    """Return whether one of these targets could not be audited."""
-    from auditor.model import TargetStatus
+def _here(plan: Plan, identity: str, part: Part, started: str, done: Iterable[TargetResult]) -> AuditRun:
+    """Return what a shard vouches for that is not the last of its run: the evidence of its targets."""
+    from auditor import __version__
+    from auditor.audit import operator
+    from auditor.collect import now
+    from auditor.model import AuditRun
 
-    done = stored.done()
-    return any(t.name not in done or done[t.name].status is not TargetStatus.AUDITED for t in mine)
+    infos, narrowed = tuple(plan.benchmarks.infos()), {**plan.selection, "shard": part.name}
+    return AuditRun(identity, started, now(), __version__, operator(), tuple(done), infos, (), (), narrowed)
 
 
 def _elsewhere(target: Target) -> Entry:

@@ -306,14 +306,17 @@ def signing_key(options: dict[str, Any]) -> SigningKey | None:
     return key
 
 
-def seal(run: AuditRun, folder: Path, written: list[Path], key: SigningKey | None, store: Any) -> list[str]:
-    """Sign what a run wrote; return what could not be done. The manifest is one more file that was written."""
+def seal(run: AuditRun, folder: Path, written: list[Path], key: SigningKey | None, store: Any, *, whole: bool = True) -> list[str]:
+    """Sign what a run wrote, or with ``whole`` False a part of it; return what could not be done.
+
+    The manifest is one more file that was written.
+    """
     if key is None:
         return []
     from auditor import integrity
 
     try:
-        problem = integrity.sign(run, folder, written, key, store)
+        problem = integrity.sign(run, folder, written, key, store, whole=whole)
     except OSError as error:
         return [f"the output was not signed: {error.filename or folder}: {error.strerror}"]
     written.append(folder / integrity.NAME)

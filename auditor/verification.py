@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from auditor import evidence, integrity
 from auditor.integrity import FORMER, NAME, Manifest, file_digest
+from auditor.model import TargetStatus
 from auditor.signing import PublicKey
 from auditor.yamlfile import InputError
 
@@ -52,9 +53,11 @@ def verify(folders: Sequence[Path], keys: Sequence[PublicKey], store: Store | No
     for manifest in current:
         _folder(manifest, former[manifest.home], owners, checked)
         _place(manifest, current, checked)
-    _chain(everything, checked)
+    # Evidence may have a manifest of its own within the folder of a run.
+    tops = [h for h in homes if not any(other in h.parents for other in homes)]
+    _chain(everything, checked, alone=len(tops) == 1)
     if store is not None:
-        _history(current, everything, [f for f in folders if not (f / NAME).exists()] if len(homes) < 2 else _parents(homes), store,
+        _history(current, everything, [f for f in folders if not (f / NAME).exists()] if len(tops) < 2 else _parents(tops), store,
                  checked)  # fmt: skip
     return checked
 
@@ -81,22 +84,20 @@ def _homes(folder: Path, checked: Checked) -> Iterator[Path]:
         checked.problems.append(f"missing: {folder / NAME}: there is no manifest")
 
 
-def _walk(home: Path) -> dict[str, Path]:
-    """Return the files of a run by their names, but for manifests and for runs further within."""
-    found = {}
+def _walk(home: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the files of a run by their names, but for manifests; and apart from them those of runs further within."""
+    own: dict[str, Path] = {}
+    within: dict[str, Path] = {}
+    runs: set[Path] = set()
     for path, names, files in os.walk(home):
         here = Path(path)
-        for name in list(names):
-            if (here / name).is_symlink():
-                files.append(name)
-            if (here / name / NAME).exists():
-                names.remove(name)
+        files += [n for n in names if (here / n).is_symlink()]
+        runs |= {here / n for n in names if here in runs or (here / n / NAME).exists()}
         for name in files:
             file = here / name
-            inner = file.relative_to(home).as_posix()
-            if inner != NAME and not (here == home / FORMER and name.endswith(".dsse.json")):
-                found[inner] = file
-    return found
+            if file != home / NAME and not (here == home / FORMER and name.endswith(".dsse.json")):
+                (within if here in runs else own)[file.relative_to(home).as_posix()] = file
+    return own, within
 
 
 def _digest(path: Path) -> str:
@@ -109,7 +110,8 @@ def _digest(path: Path) -> str:
 
 def _folder(manifest: Manifest, former: Iterable[Manifest], owners: Mapping[tuple[str, str], Manifest], checked: Checked) -> None:
     """Hold the files of a folder against its manifest, and those of earlier runs that are still there against theirs."""
-    home, files = manifest.home, _walk(manifest.home)
+    home, (own, within) = manifest.home, _walk(manifest.home)
+    files = {**own, **within}  # evidence that was collected and signed before it was judged lies in a run's folder as well
     known: dict[str, tuple[str, Manifest]] = {}
     left: dict[str, int] = {}
     for m in sorted((m for m in former if not m.problem), key=lambda m: (m.made, m.link.position)):
@@ -140,7 +142,7 @@ def _folder(manifest: Manifest, former: Iterable[Manifest], owners: Mapping[tupl
         f"{home}: {n} file{'s' * (n != 1)} of the earlier run {run} {'are' if n != 1 else 'is'} left there"
         for run, n in left.items()
     ]
-    checked.problems += [f"added: {home / name}: no manifest knows it" for name in sorted(files.keys() - known.keys())]
+    checked.problems += [f"added: {home / name}: no manifest knows it" for name in sorted(own.keys() - known.keys())]
 
 
 def _bundle(path: Path, manifest: Manifest, checked: Checked) -> None:
@@ -152,7 +154,8 @@ def _bundle(path: Path, manifest: Manifest, checked: Checked) -> None:
         return
     checked.bundles += 1
     wanted = manifest.evidence.get(found.target.name)
-    if wanted != evidence.digest(found):
+    lost = wanted is None and found.status is not TargetStatus.AUDITED  # which nothing was judged by
+    if wanted != evidence.digest(found) and not lost:
         checked.problems.append(f"altered: {path}: run {manifest.run} was not judged by this evidence of {found.target.name}")
 
 
@@ -169,8 +172,11 @@ def _place(manifest: Manifest, current: Sequence[Manifest], checked: Checked) ->
         checked.notes.append(f"{manifest.home}: run {manifest.run} was written to a folder named {manifest.folder}")
 
 
-def _chain(manifests: Iterable[Manifest], checked: Checked) -> None:
-    """See that each manifest's predecessor is there, and that none has two successors."""
+def _chain(manifests: Iterable[Manifest], checked: Checked, *, alone: bool) -> None:
+    """See that each manifest's predecessor is there, and that none has two successors.
+
+    ``alone``: they are all of one folder, and runs that were written elsewhere may lie between them.
+    """
     known = {m.sha256: m for m in manifests}  # the same one may be seen twice
     chains: dict[str, list[Manifest]] = {}
     for m in known.values():
@@ -185,7 +191,7 @@ def _chain(manifests: Iterable[Manifest], checked: Checked) -> None:
                 said = f"runs {m.run} and {other.run} both have place {m.link.position} of a chain"
                 checked.problems.append(f"forked: {m.path} and {other.path}: {said}")
             elif m.link.before and before is None:
-                _gap(m, n == 0, known.values(), checked)
+                _gap(m, known.values(), checked, note=alone or n == 0)
             elif before is not None and not before.problem and before.made > m.made:
                 checked.notes.append(
                     f"{m.path}: made {m.made}, before the one that it follows ({before.made}): was a clock set back?"
@@ -196,13 +202,13 @@ def _chain(manifests: Iterable[Manifest], checked: Checked) -> None:
         )
 
 
-def _gap(m: Manifest, first: bool, known: Iterable[Manifest], checked: Checked) -> None:  # noqa: FBT001
+def _gap(m: Manifest, known: Iterable[Manifest], checked: Checked, *, note: bool) -> None:
     """Say what is known of a predecessor that isn't there."""
     changed = [o for o in known if o.run == m.link.before_run and (o.problem or o.link.position == m.link.position - 1)]
     if changed:
         where = ", ".join(str(o.path) for o in changed)
         checked.problems.append(f"altered: {where}: run {m.run} follows another manifest of run {m.link.before_run}")
-    elif first:
+    elif note:
         checked.notes.append(f"{m.path}: follows run {m.link.before_run} (SHA-256 {m.link.before}), which is not among these")
     else:
         said = f"run {m.run} follows it at place {m.link.position} of the chain"
@@ -223,21 +229,23 @@ def _history(
                 f"re-ordered: {store.name}: run {row.run} at place {row.position} does not follow run {before.run} there"
             )
     by_digest = {r.sha256: r for r in rows}
-    for m in (m for m in everything if not m.problem):
+    trusted = [m for m in everything if not m.problem]
+    for m in trusted:
         row_ = by_digest.get(m.sha256)
         if row_ is None and (m.history or any(m.run == r.run for r in rows)):
             checked.problems.append(f"missing: {store.name}: it does not know {m.path} of run {m.run}")
         elif row_ is not None and (row_.position, row_.run, row_.chain) != (m.link.position, m.run, m.link.chain):
             checked.problems.append(f"re-ordered: {store.name}: run {m.run} is at place {row_.position}, was at {m.link.position}")
-        if m.history and row_ is not None:
-            _kept(m, store, checked)
+        later = [r.position for r in rows if row_ is not None and r.run == m.run and r.position > row_.position]
+        if m.history and row_ is not None and not any(o.run == m.run and o.link.position in later for o in trusted):
+            _kept(m, store, checked, later)
     digests = {m.sha256 for m in everything}
     for m in current:
         here = str(m.home.resolve())
-        later = [r for r in rows if r.folder == here and r.chain == m.link.chain and r.position > m.link.position]
-        if later and not m.problem:
+        newer = [r for r in rows if r.folder == here and r.chain == m.link.chain and r.position > m.link.position]
+        if newer and not m.problem:
             checked.problems.append(
-                f"re-ordered: {m.path}: is an older one; run {later[-1].run} was written here after run {m.run}"
+                f"re-ordered: {m.path}: is an older one; run {newer[-1].run} was written here after run {m.run}"
             )
     oldest = min((by_digest[d].position for d in digests if d in by_digest), default=0)
     places = {str(p.resolve()) for p in parents}
@@ -250,10 +258,13 @@ def _history(
                 checked.notes.append(f"not here: {line}")
 
 
-def _kept(m: Manifest, store: Store, checked: Checked) -> None:
-    """Hold what the history keeps of a run against what was signed."""
+def _kept(m: Manifest, store: Store, checked: Checked, later: Sequence[int]) -> None:
+    """Hold what the history keeps of a run against what was signed; ``later`` are the places at which the run was signed again."""
     digest = integrity.history_digest(store, m.run)
     if not digest:
         checked.notes.append(f"{store.name}: run {m.run} is not kept any more")
+    elif digest != m.history and later:
+        said = f"run {m.run} was gone on with and signed again at place {later[-1]} of the chain, by a manifest that is not here"
+        checked.notes.append(f"{m.path}: {said}: it can't be held against the history")
     elif digest != m.history:
         checked.problems.append(f"altered: {store.name}: what it keeps of run {m.run} is not what was signed")

@@ -1,6 +1,7 @@
 """Signed runs: whatever is changed in one, taken out, put in or put elsewhere is named by `auditor verify`."""
 
 import base64
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -9,7 +10,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,20 @@ from securesystemslib.signer import SSlibKey
 from auditor import integrity, session, signing
 from auditor.audit import Selection
 from auditor.cli import _demo_beside, cli
+from auditor.collect import Collector
 from auditor.integrity import FORMER, NAME
+from auditor.inventory import Spec
+from auditor.model import Evidence
 from auditor.signing import PublicKey, SignatureProblem, SigningKey
 from auditor.store import Store
 from auditor.tailoring import NOTHING
 from auditor.verification import Checked, verify
-from reports import as_html, as_pdf
+from reports import FORMATS, as_html, as_pdf
 from tests.support import sample_run, stores
+from tests.support.recorded_audit import answering, inventory
 
 DEMO = Path(__file__).parents[1] / "auditor" / "demo"
+LIBRARY = functools.cache(session.packaged_library)
 RUNS = ("one", "two", "three", "four")
 
 
@@ -163,6 +169,86 @@ def test_the_statement_says_what_the_run_was(world: World) -> None:
     }
     before = hashlib.sha256((world.runs / "one" / NAME).read_bytes()).hexdigest()
     assert predicate["chain"]["previous"] == {"run": world.id("one"), "digest": {"sha256": before}}
+
+
+def stopped_at(name: str) -> Any:
+    """Return what stands in for the collector's `run`: a Ctrl-C when it comes to a target."""
+
+    def run(self: Collector, targets: Sequence[Spec], _: Any = None) -> Iterator[Evidence]:
+        for found in answering(Path(os.devnull))(self, targets):
+            if found.target.name == name:
+                self.stopped = True
+                return
+            yield found
+
+    return run
+
+
+WHOLE = ("audit", "-i", "inventory.yaml", "--only", "docker-image-healthcheck")
+SHARD = (*WHOLE, "--run", "nightly", "--format", "json", "--shard")
+#: Commands, and the folder that each writes to, which is fine at once; * is a run that is interrupted.
+WRITTEN: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {
+    "every format": (((*WHOLE, "--format", ",".join(f for f in FORMATS if f != "pdf")), "out"),),  # a PDF takes seconds
+    "two folders in turn": tuple(((*WHOLE, "--format", "json"), folder) for folder in ("one", "two", "one")),
+    "without history": (((*WHOLE, "--format", "json", "--no-store"), "out"),),
+    "collected and evaluated": (
+        (("collect", *WHOLE[1:]), "out/evidence"),
+        (("evaluate", "out/evidence", "--format", "json"), "out"),
+        (("evaluate", "out/evidence", "--format", "csv", "--save"), "other"),
+    ),
+    "evaluated in its folder": (
+        ((*WHOLE, "--format", "json"), "out"),
+        (("evaluate", "out/evidence", "--format", "csv", "--save"), "out"),
+    ),
+    "reported again": (
+        ((*WHOLE, "--format", "json"), "out"),
+        (("report", "latest", "--format", "json,csv"), "out"),
+        (("report", "latest", "--format", "csv"), "other"),
+    ),
+    "gone on with": (
+        (("*", *WHOLE, "--format", "json"), "out"),
+        (("audit", "--resume", "latest", "--format", "json,csv"), "out"),
+        ((*WHOLE, "--format", "json"), "out"),
+    ),
+    "gone on with elsewhere": (
+        (("*", *WHOLE, "--format", "json"), "out"),
+        (("audit", "--resume", "latest", "--format", "json"), "other"),
+    ),
+    "checked again": (
+        ((*WHOLE, "--format", "json"), "out"),
+        (("audit", "-i", "inventory.yaml", "--recheck", "latest", "--format", "json"), "out"),
+        (("audit", "-i", "inventory.yaml", "--recheck", "out", "--format", "json"), "other"),
+    ),
+    "in shards": (
+        ((*SHARD, "1/3"), "one"),
+        (("*", *SHARD, "2/3"), "two"),
+        (("audit", "--resume", "nightly", "--shard", "2/3", "--format", "json"), "two"),
+        ((*SHARD, "3/3"), "three"),
+        ((*SHARD, "1/3"), "one"),
+        (("report", "nightly", "--format", "json"), "all"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("made", WRITTEN.values(), ids=WRITTEN)
+def test_what_was_just_written_is_fine(
+    made: tuple[tuple[tuple[str, ...], str], ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a target that can't be reached, each by itself and all together, by themselves and against the history."""
+    inventory(tmp_path, 2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "packaged_library", LIBRARY)
+    for words, folder in made:
+        monkeypatch.setattr(Collector, "run", stopped_at("cp-0-1") if words[0] == "*" else answering(tmp_path / "log"))
+        done = invoke(tmp_path, *(w for w in words if w != "*"), "-o", folder, *(["--quiet"] if words[0] != "report" else []))
+        assert done.exit_code in (0, 3), done.output
+        for where in {folder, *(f for _, f in made if Path(f).exists())}:
+            for history in ((), ("--history",)):
+                checked = invoke(tmp_path, "verify", where, *history)
+                assert (checked.exit_code, checked.output.splitlines()[-1][:5]) == (0, "fine:"), checked.output
+    lost = payload(Path(made[0][1]) / NAME)
+    if "lost" in {t["name"] for t in lost["predicate"]["targets"]} and made[0][0][0] != "*":
+        assert any(s["name"].endswith("lost.evidence.json") for s in lost["subject"]), "its bundle is signed as well"
 
 
 # One byte
