@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,22 @@ def begun(connection: sa.Connection, *, alone: bool) -> None:
     """Keep others out as far as needed, in a transaction that writes: SQLite's writers exclude each other by themselves."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({_ADVISORY})")
+
+
+#: How the drivers that we know mark a place for a value.
+_PLACES = {"sqlite": "?", "postgresql": "%s"}
+
+
+def insert_all(connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert many rows, their values in the order of ``columns``, without what it costs to look at each of them in between."""
+    if not rows:
+        return
+    place = _PLACES.get(connection.dialect.name)
+    if place is None:
+        connection.execute(table.insert(), [dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    names = ", ".join(connection.dialect.identifier_preparer.quote(c) for c in columns)
+    connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([place] * len(columns))})", list(rows))  # noqa: S608 - our own names
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

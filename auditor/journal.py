@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from auditor import score
+from auditor.findingtext import text_of_finding
 from auditor.model import Finding, Score, TargetResult
-from auditor.results import finding_document, finding_of, target_document, target_of, text_of
+from auditor.results import finding_of, target_document, target_of, text_of
 from auditor.versions import Choice
 
 
@@ -42,14 +43,9 @@ class Entry:
         return score.scores(self.findings)
 
     @functools.cached_property
-    def documents(self) -> list[dict[str, Any]]:
-        """The findings as the results document has them."""
-        return [finding_document(f) for f in self.findings]
-
-    @functools.cached_property
     def lines(self) -> list[str]:
         """The findings as JSON texts."""
-        return [text_of(d) for d in self.documents]
+        return [text_of_finding(f) for f in self.findings]
 
 
 class Journal(Protocol):

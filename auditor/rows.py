@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from auditor.model import AuditRun, Score, TargetResult
+from auditor.model import AuditRun, Finding, Score, Severity, TargetResult
 from auditor.results import counts_document, finding_document, info_document, score_document, target_document, text_of, to_document
 from auditor.tables import kind_of
 
@@ -54,6 +55,22 @@ def target_row(target: TargetResult) -> Row:
 def finding_row(document: Mapping[str, Any], text: str) -> Row:
     """Return the row of a finding without its place; ``text`` is the document in JSON."""
     return {**columns(document, _FINDING), "document": text}
+
+
+#: The columns of a finding's row in the order of `finding_values`.
+FINDING_COLUMNS = ("run", "position", *_FINDING, "document")
+
+
+def finding_values(run: str, position: int, f: Finding, text: str) -> tuple[str | int, ...]:
+    """Return the values of a finding's row, as `finding_row` and `placed` have them; ``text`` is its document in JSON."""
+    return (run, position, column(f.target), *_of_control(f.benchmark, f.version, f.id, f.control, f.level, f.severity),
+            f.status.value, text)  # fmt: skip
+
+
+@lru_cache(maxsize=8192)
+def _of_control(benchmark: str, version: str, id_: str, control: str, level: int, severity: Severity) -> tuple[str | int, ...]:
+    """Return what is the same in the rows of all findings of a control."""
+    return (*map(column, (benchmark, version, id_, control)), level, severity.value)
 
 
 def score_row(score: Score) -> Row:

@@ -9,16 +9,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor import __version__
 from auditor.closing import Closing
 from auditor.collect import now
+from auditor.databases import insert_all
 from auditor.journal import Entry, chosen_document, chosen_of
 from auditor.model import BenchmarkInfo, TargetResult
 from auditor.results import finding_of, info_document, registers_document, target_of, text_of
-from auditor.rows import benchmark_rows, finding_row, placed, run_row, score_row, target_row
+from auditor.rows import FINDING_COLUMNS, benchmark_rows, finding_values, placed, run_row, score_row, target_row
 from auditor.store import FINISHED, INTERRUPTED, RUNNING, Store, StoreError
 
 if TYPE_CHECKING:
@@ -55,10 +57,14 @@ class StoredRun:
 
     def __init__(self, store: Store, beginning: Beginning, *, join: bool) -> None:
         """Begin a run, or with ``join`` go on with the one of this id, which must have been begun in the same way."""
+        import sqlalchemy as sa
+
         self._store = store
         self._run = beginning.id
         self._written: set[str] = set()  # here; another process may have written more before
         self._places = {t.name: n for n, t in enumerate(beginning.targets)}
+        targets = store.tables.targets
+        self._replace = targets.update().where(targets.c.run == beginning.id, targets.c.position == sa.bindparam("place"))
         with store.plainly(), store.writing() as connection:
             self.joined = not self._begin(connection, beginning)
             if self.joined and not join:
@@ -124,20 +130,18 @@ class StoredRun:
             for entry in entries:
                 place = self._places[entry.name]
                 row = {**target_row(entry.target), "done": int(entry.done), "chosen": text_of(chosen_document(entry))}
-                here = (t.targets.c.run == self._run, t.targets.c.position == place)
-                if not connection.execute(t.targets.update().where(*here).values(**row)).rowcount:
+                if not connection.execute(self._replace, {**row, "place": place}).rowcount:
                     raise StoreError(f"{self._store.name}: run {self._run} is no longer there")
                 first = place * STRIDE
                 for table in (t.findings, t.scores) if self.joined or entry.name in self._written else ():
                     old = (table.c.run == self._run, table.c.position >= first, table.c.position < first + STRIDE)
                     connection.execute(table.delete().where(*old))
-                findings = placed(self._run, map(finding_row, entry.documents, entry.lines), first)
+                findings = [finding_values(self._run, *placed_) for placed_ in zip(count(first), entry.findings, entry.lines)]
                 assert len(findings) < STRIDE
-                if findings:
-                    connection.execute(t.findings.insert(), findings)
+                insert_all(connection, t.findings, FINDING_COLUMNS, findings)
                 self._written.add(entry.name)
-                if scores := placed(self._run, map(score_row, entry.scores), first):
-                    connection.execute(t.scores.insert(), scores)
+                scores = placed(self._run, map(score_row, entry.scores), first)
+                insert_all(connection, t.scores, list(scores[0]) if scores else (), [tuple(s.values()) for s in scores])
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         """Return the entries of some targets, in the order of their names, each read when it is asked for."""

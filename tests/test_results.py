@@ -6,7 +6,9 @@ from importlib import resources
 import jsonschema
 import pytest
 
-from auditor.results import SCHEMA, run_of, to_document, to_json
+from auditor import rows
+from auditor.findingtext import text_of_finding
+from auditor.results import SCHEMA, finding_document, run_of, text_of, to_document, to_json
 from tests.support import sample_run
 
 RUNS = {
@@ -49,6 +51,17 @@ def test_hostile_texts_are_kept_exactly():
     document = json.loads(to_json(RUNS["hostile"]))
     texts = {o["actual"] for f in document["findings"] for o in f["observations"]}
     assert set(sample_run.HOSTILE) <= texts
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_written_fast_is_what_the_document_says(name):
+    """Findings are written as text and as rows without their documents: nothing may differ from what these would give."""
+    for n, finding in enumerate(RUNS[name].findings[:2000]):
+        document = finding_document(finding)
+        text = text_of(document)
+        assert text_of_finding(finding) == text
+        row = {"run": "r", "position": n, **rows.finding_row(document, text)}
+        assert rows.finding_values("r", n, finding, text) == tuple(row[c] for c in rows.FINDING_COLUMNS)
 
 
 def test_every_finding_is_a_line():
