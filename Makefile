@@ -14,6 +14,8 @@ VENV := .venv
 VALIDATORS := .venv-validators
 ARGS ?=
 TEST_ARGS ?=
+# How many test processes there are at once. A test file is one's alone: tests of a file share hosts, servers and folders.
+JOBS ?= 2
 
 AUDIT_PACKAGES := python3-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core
 TEST_PACKAGES := $(AUDIT_PACKAGES) git openssh-server openssh-client sudo docker.io busybox-static dash chromium poppler-utils strace postgresql openscap-scanner prometheus
@@ -104,7 +106,7 @@ test: packages-test $(VENV)/.test $(VALIDATORS)/.done
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	FORMAT_VALIDATORS=$(VALIDATORS) $(VENV)/bin/pytest $(TEST_ARGS)
+	FORMAT_VALIDATORS=$(VALIDATORS) $(VENV)/bin/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 # The locks name versions and hashes, no index: which one is used is the machine's own setting.
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header

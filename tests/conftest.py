@@ -1,4 +1,4 @@
-"""What every test is kept from: making a signing key in the home folder of whoever runs the tests."""
+"""What every test is kept from, and in which order the files of tests come."""
 
 import os
 from collections.abc import Iterator
@@ -14,3 +14,9 @@ def own_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "XDG_CONFIG_HOME", str(folder))
         yield folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long: the last ones are short then, and no test process waits for another at the end."""
+    long = {item.path for item in items if item.get_closest_marker("live") or item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)

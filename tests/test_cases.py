@@ -31,7 +31,7 @@ CONTROLS = {c.key: (b, c) for b in BENCHMARKS for c in b.controls}
 def load_cases() -> list[tuple[str, dict[str, Any]]]:
     cases = []
     for path in sorted(FOLDER.glob("*.yaml")):
-        for key, listed in yaml.safe_load(path.read_text()).items():
+        for key, listed in yaml.load(path.read_text(), Loader=yaml.CSafeLoader).items():
             cases.extend((key, case) for case in listed)
     return cases
 

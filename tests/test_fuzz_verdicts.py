@@ -15,6 +15,8 @@ from tests.fuzz.verdicts import broken, kinder, losses, partial_losses, verdicts
 from tests.support import streams
 from tests.test_cases import CASES, CONTROLS
 
+pytestmark = pytest.mark.slow
+
 DEMO = sorted((ROOT / "auditor" / "demo").glob("*.evidence.json"))
 #: A frame with one of these is a part of what it is about; a whole program is left out of the rule (see `tests.fuzz.verdicts`).
 CHANCE = random.Random(6)

@@ -18,6 +18,8 @@ from reports.text import visible
 from reports.view import Group, build
 from tests.support import sample_run
 
+pytestmark = pytest.mark.slow
+
 
 def squeeze(text: str) -> str:
     """Text without white space: lines of a page break anywhere."""

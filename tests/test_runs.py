@@ -21,6 +21,8 @@ from auditor.store import Store, StoreError
 from tests.support import recorded_audit as fleet
 from tests.support import sample_run, stores
 
+pytestmark = pytest.mark.slow
+
 FLEET = ("-i", "inventory.yaml", "--tailoring", "site.yaml")
 JSON = ("--format", "json", "-o")
 

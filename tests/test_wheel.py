@@ -3,27 +3,49 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import auditor
 
 ROOT = Path(__file__).parent.parent
-PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
 LOCKED = ("install", "--require-hashes", "--no-deps", "--no-compile")
 
 pytestmark = pytest.mark.slow
 
 
-def environment(folder: Path) -> Path:
-    """Make an empty virtual environment and return its Python."""
-    venv.create(folder, with_pip=True, clear=True)
-    return folder / "bin" / "python"
+def environment(folder: Path, lock: str) -> Path:
+    """Make a virtual environment that holds what a lock file names and nothing besides; return its Python.
+
+    The packages are copied from the environment that runs the tests, which was made from the same locks, each with its hash;
+    where that has another version, pip fetches what the lock names.
+    """
+    venv.create(folder, clear=True)
+    python = folder / "bin" / "python"
+    lines = [line.rstrip(" \\") for line in (ROOT / lock).read_text().splitlines() if line[:1].isalnum()]
+    wanted = [r for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate()]
+    here = [next(iter(metadata.distributions(name=r.name)), None) for r in wanted]
+    if any(found is None or found.version not in r.specifier for r, found in zip(wanted, here, strict=True)):
+        pip(python, *LOCKED, "-r", ROOT / lock, cwd=folder)
+        return python
+    (site,) = folder.glob("lib/python3*/site-packages")
+    for found in here:
+        assert found is not None
+        assert found.files
+        for file in found.files:
+            if ".." not in file.parts:  # a program of its own: it would start the other environment's Python
+                target = site / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file.locate(), target)
+    return python
 
 
 def run(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
@@ -42,13 +64,15 @@ def run(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
     return result.stdout + result.stderr
 
 
+def pip(python: Path, *arguments: str | Path, cwd: Path) -> None:
+    """Run this environment's pip for another one, which has none."""
+    run(sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", python, *arguments, cwd=cwd)
+
+
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a Python with the builder that the lock file names and nothing besides."""
-    folder = tmp_path_factory.mktemp("builder")
-    python = environment(folder / "venv")
-    run(python, *PIP, *LOCKED, "-r", ROOT / "requirements-build.lock", cwd=folder)
-    return python
+    return environment(tmp_path_factory.mktemp("builder") / "venv", "requirements-build.lock")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +87,7 @@ def build(python: Path, folder: Path) -> Path:
     source.mkdir(parents=True)
     for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "auditor", "benchmarks", "checks", "reports", "tests"):
         subprocess.run(["cp", "-r", ROOT / name, source / name], check=True)
-    run(python, *PIP, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder / "dist", source, cwd=folder)
+    pip(python, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder / "dist", source, cwd=folder)
     (built,) = (folder / "dist").glob("*.whl")
     return built
 
@@ -72,10 +96,9 @@ def build(python: Path, folder: Path) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install it, with what the lock file names, where nothing else is; return the folder of its programs."""
     folder = tmp_path_factory.mktemp("installed")
-    python = environment(folder / "venv")
-    run(python, *PIP, *LOCKED, "-r", ROOT / "requirements.lock", cwd=folder)
-    run(python, *PIP, "install", "--no-index", "--no-deps", wheel, cwd=folder)
-    run(python, *PIP, "check", cwd=folder)
+    python = environment(folder / "venv", "requirements.lock")
+    pip(python, "install", "--no-index", "--no-deps", wheel, cwd=folder)
+    pip(python, "check", cwd=folder)
     return python.parent
 
 
