@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.fixes.steps import ByHand, Plan, Run, SetFlag, SetKey, Step
+from auditor.fixes.steps import ByHand, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
 from auditor.model import Control, Facts, Finding, Observation, Status, TargetResult
 
 
@@ -54,7 +54,7 @@ def plan(run: str, target: TargetResult, cases: Iterable[Case], planners: Mappin
     """Return what is to be done about some failed controls of one target.
 
     Steps with the same action become one that carries all their controls; of steps that contradict each other a person chooses.
-    They are ordered by what they disturb, then as the cases are.
+    They are ordered by what they disturb, folders before what is in them, then as the cases are.
     """
     cases = list(cases)
     wanted: dict[type, list[tuple[Any, Case]]] = {}
@@ -72,10 +72,15 @@ def plan(run: str, target: TargetResult, cases: Iterable[Case], planners: Mappin
         made.extend(planner.plan(fixes))
     place = {case.label: index for index, case in reversed(list(enumerate(cases)))}
     steps = _settled(_merged(made))
-    ordered = sorted(steps, key=lambda s: (s.effect, min(place[label] for label in s.controls)))
+    ordered = sorted(steps, key=lambda s: (s.effect, _depth(s), min(place[label] for label in s.controls)))
     fixed = {label for step in ordered for label in step.controls}
     left = [(c.label, c.control.title, c.control.remediation.text) for c in cases if c.label not in fixed]
     return Plan(run=run, target=target.name, kind=target.kind.value, address=target.address, steps=tuple(ordered), open=tuple(left))
+
+
+def _depth(step: Step) -> int:
+    """A folder comes before what is in it: as long as others may write to it, nothing in it is safe to touch."""
+    return step.action.path.count("/") if isinstance(step.action, KeepBits | Own) else 0
 
 
 def _merged(made: Iterable[Step]) -> list[Step]:

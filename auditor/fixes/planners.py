@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from auditor.fixes.audit import audit_watch
+from auditor.fixes.containers import container_option, image_build
+from auditor.fixes.engine import engine_settings
+from auditor.fixes.files import file_mode, file_owner
+from auditor.fixes.kinds import AuditWatch, Chmod, Chown, ContainerOption, EngineSetting, ImageBuild
 from auditor.fixes.plan import Planner, Together
 
-PLANNERS: dict[type, Planner | Together] = {}
+PLANNERS: dict[type, Planner | Together] = {
+    AuditWatch: audit_watch,
+    Chmod: file_mode,
+    Chown: file_owner,
+    ContainerOption: container_option,
+    EngineSetting: Together(engine_settings),
+    ImageBuild: image_build,
+}

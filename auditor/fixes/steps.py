@@ -84,11 +84,15 @@ class SetFlag:
 
 @dataclass(frozen=True, slots=True)
 class HaveLines:
-    """A file of our own holds these lines; what else it holds stays. It is made, root's, if it isn't there."""
+    """A file of our own holds these lines; what else it holds stays, unless they are the ``whole`` of it.
+
+    It is made, root's, if it isn't there; so is its folder.
+    """
 
     path: str
     lines: tuple[str, ...]
     mode: int = 0o640
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,62 @@
+"""Modes and owners of files. The script itself makes sure, on the host, that nobody can put another file in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from auditor.fixes.kinds import Chmod, Chown
+from auditor.fixes.plan import Case
+from auditor.fixes.steps import ByHand, KeepBits, Own, Step, safe_path
+from auditor.model import Observation
+
+
+def failing_paths(case: Case) -> Iterator[tuple[Observation, str]]:
+    """Yield each failing file's observation and path."""
+    for observation in case.failing("file"):
+        yield observation, observation.subject.removeprefix("file/")
+
+
+def unsafe(case: Case, observation: Observation) -> Step:
+    """Return the step for a file with a name that no script should handle."""
+    words = f"Look at {observation.subject!a}: a script is not to handle such a name. {case.control.remediation.text}"
+    return Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)
+
+
+def file_mode(fix: Chmod, case: Case) -> Iterator[Step]:
+    """Take away bits of the failing files' modes."""
+    for observation, path in failing_paths(case):
+        if not safe_path(path):
+            yield unsafe(case, observation)
+            continue
+        words = f"Take from {path} all permissions beyond {fix.keep}"
+        yield Step(
+            action=KeepBits(path, int(fix.keep, 8)), controls=(case.label,), subject=observation.subject, words=words,
+            caution=_caution(path),
+        )  # fmt: skip
+
+
+def file_owner(fix: Chown, case: Case) -> Iterator[Step]:
+    """Give the failing files to their proper account."""
+    group = fix.groups[0] if fix.groups else fix.group
+    for observation, path in failing_paths(case):
+        if not safe_path(path):
+            yield unsafe(case, observation)
+        elif "runs without root as uid" in observation.expected:
+            words = f"Give {path} back to the account of its engine: {observation.expected}"
+            yield Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)
+        else:
+            owner = f"{fix.user}:{group}" if fix.user and group else f"the user {fix.user}" if fix.user else f"the group {group}"
+            words = f"Give {path} to {owner}"
+            yield Step(
+                action=Own(path, fix.user, group), controls=(case.label,), subject=observation.subject, words=words,
+                caution=_caution(path),
+            )  # fmt: skip
+
+
+def _caution(path: str) -> str:
+    """A socket is made anew by whatever listens on it."""
+    if not path.endswith(".sock"):
+        return ""
+    if path.endswith("docker.sock"):
+        return "The engine's start makes the socket anew: set SocketUser=, SocketGroup= and SocketMode= in docker.socket as well."
+    return "Its program's start makes the socket anew: set the same in that program's configuration."

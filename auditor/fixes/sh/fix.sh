@@ -1,0 +1,448 @@
+# What every script has. Steps follow at the end; each says what it is about and calls one of the functions named "Actions".
+#
+#   sh SCRIPT --list          what there is to do, in order
+#   sh SCRIPT --check         what would change; changes nothing; exit 0: nothing, 2: something, 1: something can't be done
+#   sh SCRIPT                 do what disturbs nothing and reload what can be reloaded
+#   sh SCRIPT --disruptive    do everything, restarts included
+#   sh SCRIPT --only CONTROL  only steps of this control, by number, such as 2.2 or "cis-docker 2.2" (repeatable)
+#
+# Every file that is changed is copied to /var/backups/cis-auditor/RUN-TIME/ first; restore.sh there puts everything back.
+
+set -u
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin
+LC_ALL=C
+export PATH LC_ALL
+unset IFS CDPATH
+umask 077
+
+newline='
+'
+check='' disruptive='' list='' only=''
+store=/var/backups/cis-auditor lock=/run/cis-auditor-fix.lock
+saved='' pending='' due=$newline broken=$newline noted=''
+counted_changed=0 counted_failed=0 counted_left=0 counted_ok=0 counted_hand=0
+locked=''
+
+have() { command -v "$1" >/dev/null 2>&1; }
+say() { printf '%s\n' "$*"; }
+why() { printf '%s\n' "$*"; }  # an action says with this why it failed
+usage() {
+  say "usage: sh $0 [--list | --check] [--disruptive] [--only CONTROL]..."
+}
+
+# begin RUN TARGET ARGUMENTS...
+begin() {
+  run=$1 target=$2
+  shift 2
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --check) check=yes ;;
+      --disruptive) disruptive=yes ;;
+      --list) list=yes ;;
+      --only)
+        [ $# -gt 1 ] || { usage >&2; exit 64; }
+        only="$only$newline$2$newline"
+        shift ;;
+      -h | --help) usage; exit 0 ;;
+      *) usage >&2; exit 64 ;;
+    esac
+    shift
+  done
+  [ -z "$list" ] || return 0
+  [ "$(id -u)" = 0 ] || { say "$0: must be run as root" >&2; exit 1; }
+  have stat && stat -c %u / >/dev/null 2>&1 || { say "$0: needs stat -c (GNU coreutils or busybox)" >&2; exit 1; }
+  saved=$store/$run-$(date -u +%Y%m%dT%H%M%SZ)
+  if [ -z "$check" ]; then
+    if ! mkdir -- "$lock" 2>/dev/null; then
+      other=$(cat -- "$lock/pid" 2>/dev/null)
+      if [ -z "$other" ] || kill -0 "$other" 2>/dev/null; then
+        say "$0: another run is going on (process ${other:-unknown}); if there is none, remove $lock" >&2
+        exit 1
+      fi
+      rm -f -- "$lock/pid"
+    fi
+    locked=yes
+    trap 'tidy' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    printf '%s\n' "$$" >"$lock/pid"
+  fi
+}
+
+tidy() {
+  [ -z "$locked" ] || rm -rf -- "$lock"
+}
+
+# wanted CONTROLS: whether --only, if given, names one of them ("a 1;b 2")
+wanted() {
+  [ -n "$only" ] || return 0
+  left="$1;"
+  while [ -n "$left" ]; do
+    one=${left%%;*} left=${left#*;}
+    case $only in *"$newline$one$newline"* | *"$newline${one##* }$newline"*) return 0 ;; esac
+  done
+  return 1
+}
+
+# step NUMBER EFFECT CONTROLS WORDS AFTER ACTION ARGUMENTS...; EFFECT is empty or says what is disturbed, AFTER names an `after`
+step() {
+  number=$1 effect=$2 controls=$3 words=$4 after=$5
+  shift 5
+  wanted "$controls" || return 0
+  if [ -n "$list" ]; then
+    say "$number. [$controls] $words${effect:+ (with --disruptive only: $effect)}"
+    return 0
+  fi
+  if [ -n "$effect" ] && [ -z "$disruptive" ]; then
+    counted_left=$((counted_left + 1))
+    say "left out      $number. [$controls] $words ($effect; --disruptive does it)"
+    return 0
+  fi
+  said=$("$@" 2>&1)
+  case $? in
+    0) counted_ok=$((counted_ok + 1)); say "ok            $number. [$controls] $words" ;;
+    10)
+      counted_changed=$((counted_changed + 1))
+      case $1 in own | keep_bits) pending="$pending$2$newline" ;; esac
+      case $due in *"$newline$after$newline"*) ;; *) due="$due$after$newline" ;; esac
+      if [ -n "$check" ]; then say "would change  $number. [$controls] $words"; else say "changed       $number. [$controls] $words"; fi
+      ;;
+    *)
+      counted_failed=$((counted_failed + 1))
+      case $broken in *"$newline$after$newline"*) ;; *) broken="$broken$after$newline" ;; esac
+      say "failed        $number. [$controls] $words: $(printf '%s' "$said" | tr -d '\000-\011\013-\037\177' | tr '\n' ' ')"
+      ;;
+  esac
+}
+
+# by_hand NUMBER EFFECT CONTROLS WORDS LINES...: what a person does
+by_hand() {
+  number=$1 effect=$2 controls=$3 words=$4
+  shift 4
+  wanted "$controls" || return 0
+  counted_hand=$((counted_hand + 1))
+  say "by hand       $number. [$controls] $words${effect:+ ($effect)}"
+  for line in "$@"; do say "                  $line"; done
+}
+
+# after NAME WORDS COMMAND...: once, when a step that names it changed something and none of them failed
+after() {
+  name=$1 words=$2
+  shift 2
+  [ -z "$list" ] || return 0
+  case $due in *"$newline$name$newline"*) ;; *) return 0 ;; esac
+  case $broken in
+    *"$newline$name$newline"*)
+      counted_failed=$((counted_failed + 1))
+      say "not done      $words: a step before it failed. Look at that, then run this script again or do it by hand: $*"
+      return 0 ;;
+  esac
+  if [ -n "$check" ]; then
+    say "would be done $words"
+    return 0
+  fi
+  if [ "$1 ${2-}" = 'service_do reload' ]; then
+    case $noted in *"$newline$3$newline"*) return 0 ;; esac
+  fi
+  if said=$("$@" 2>&1); then
+    say "done          $words"
+    [ "$1 ${2-}" != 'service_do restart' ] || noted="$noted$newline$3$newline"
+  else
+    counted_failed=$((counted_failed + 1))
+    say "failed        $words: $(printf '%s' "$said" | tail -n 5 | tr -d '\000-\011\013-\037\177' | tr '\n' ' ')"
+  fi
+}
+
+# finish OPEN: the last line; OPEN is how many failures have no fix
+finish() {
+  [ -z "$list" ] || exit 0
+  if [ -n "$check" ]; then did='would change'; else did=changed; fi
+  say "$counted_changed $did, $counted_ok ok, $counted_failed failed, $counted_left left out, $counted_hand by hand, $1 without a fix"
+  if [ -d "$saved" ]; then say "to put everything back: sh $saved/restore.sh"; fi
+  [ "$counted_failed" = 0 ] || exit 1
+  [ -z "$check" ] || [ "$counted_changed" = 0 ] || exit 2
+  exit 0
+}
+
+# -- what actions are made of ---------------------------------------------------------------------------------------------------
+
+# quoted TEXT: as one word of a shell command
+quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
+
+# folder_ok FOLDER: it is root's, and nobody else may change what is in it
+folder_ok() {
+  if [ -n "$check" ]; then
+    case $newline$pending in *"$newline$1$newline"*) return 0 ;; esac # a step before this one would see to it
+  fi
+  read -r uid gid mode <<EOF
+$(stat -c '%u %g %a' -- "$1" 2>/dev/null)
+EOF
+  [ -n "${mode:-}" ] || { why "$1 is not there"; return 1; }
+  if [ "$uid" != 0 ] || [ $((0$mode & 2)) != 0 ] || { [ $((0$mode & 16)) != 0 ] && [ "$gid" != 0 ]; }; then
+    why "$1 can be written by others than root, who could put another file in the way"
+    return 1
+  fi
+}
+
+# trusted PATH: set $real to where PATH leads, through links that are root's and folders that only root may write to
+trusted() {
+  real='' rest=${1#/} hops=0
+  folder_ok / || return 1
+  while [ -n "$rest" ]; do
+    part=${rest%%/*}
+    case $rest in */*) rest=${rest#*/} ;; *) rest='' ;; esac
+    case $part in '' | .) continue ;; ..) real=${real%/*}; continue ;; esac
+    if [ -L "$real/$part" ]; then
+      hops=$((hops + 1))
+      [ "$hops" -le 20 ] || { why "$1 leads in circles"; return 1; }
+      [ "$(stat -c %u -- "$real/$part")" = 0 ] || { why "$real/$part is a link that is not root's"; return 1; }
+      to=$(readlink -- "$real/$part" && printf x) || { why "$real/$part can't be read"; return 1; }
+      to=${to%"${newline}x"}
+      case $to in /*) real='' ;; esac
+      to=${to#/}
+      rest=$to${rest:+/$rest}
+      continue
+    fi
+    real=$real/$part
+    [ -z "$rest" ] || [ -d "$real" ] || { why "$real is not a folder"; return 1; }
+    [ -z "$rest" ] || folder_ok "$real" || return 1
+  done
+  [ -n "$real" ] || real=/
+}
+
+# one_name FILE: no other name of a file elsewhere means the same file
+one_name() {
+  [ ! -f "$1" ] || [ "$(stat -c %h -- "$1")" = 1 ] || { why "$1 has another name somewhere (hard link): look at it first"; return 1; }
+}
+
+# undo LINE: what puts back a change; restore.sh does the last change first
+undo() {
+  [ -d "$store" ] || { (umask 022 && mkdir -p -- "${store%/*}") && mkdir -- "$store"; } || { why "can't make $store"; return 1; }
+  folder_ok "${store%/*}" && folder_ok "$store" && mkdir -p -- "$saved" || { why "can't make $saved"; return 1; }
+  printf '%s\n' "$1" >>"$saved/changes" || { why "can't write to $saved"; return 1; }
+  { printf '%s\n' '#!/bin/sh' 'set -e'; sed -n '1!G;h;$p' "$saved/changes"; } >"$saved/restore.sh"
+}
+
+# keep_copy FILE: copy it aside, once a run
+keep_copy() {
+  [ ! -e "$saved/files$1" ] || return 0
+  mkdir -p -- "$saved/files${1%/*}" && cp -p -- "$1" "$saved/files$1" || { why "can't copy $1 to $saved"; return 1; }
+  temporary=$(quoted "${1%/*}/.cis-auditor.restored")
+  undo "cp -p -- $(quoted "$saved/files$1") $temporary && mv -f -- $temporary $(quoted "$1")"
+}
+
+# replace FILE MODE VALIDATE...: standard input becomes the file's content, whole or not at all
+replace() {
+  file=$1 mode=$2
+  shift 2
+  folder=${file%/*}
+  if [ ! -d "$folder" ]; then
+    mkdir -m 0755 -- "$folder" || { why "can't make $folder"; return 1; }
+    undo "rmdir -- $(quoted "$folder") || :" || return 1
+  fi
+  scratch=$(mktemp "$folder/.cis-auditor.XXXXXX") || { why "can't write to $folder"; return 1; }
+  if [ -e "$file" ]; then
+    if ! keep_copy "$file" || ! cp -p -- "$file" "$scratch"; then rm -f -- "$scratch"; return 1; fi
+  else
+    if ! chmod "$mode" -- "$scratch" || ! undo "rm -f -- $(quoted "$file")"; then rm -f -- "$scratch"; return 1; fi
+  fi
+  if ! cat >"$scratch" || ! valid "$scratch" "$@" || ! mv -f -- "$scratch" "$file"; then
+    rm -f -- "$scratch"
+    return 1
+  fi
+  if have restorecon; then restorecon -- "$file" >/dev/null 2>&1 || :; fi
+}
+
+# valid FILE COMMAND...: the command, if there is one, accepts the file
+valid() {
+  new=$1
+  shift
+  [ $# -gt 0 ] || return 0
+  have "$1" || { why "$1 is not here to check the new file; nothing was changed"; return 1; }
+  heard=$("$@" "$new" 2>&1) || { why "$1 refuses the new file, so nothing was changed: $heard"; return 1; }
+}
+
+# -- Actions: 0 nothing to do, 10 changed (or would be, with --check), else failed with a reason on standard output --------------
+
+# keep_bits PATH MODE: the mode loses every bit that MODE hasn't
+keep_bits() {
+  trusted "$1" || return 1
+  [ -e "$real" ] || return 0
+  mode=$(stat -c %a -- "$real") || { why "can't be looked at"; return 1; }
+  wants=$(printf '%04o' $((0$mode & 0$2)))
+  [ $((0$mode)) != $((0$wants)) ] || return 0
+  one_name "$real" || return 1
+  [ -z "$check" ] || return 10
+  undo "chmod 0$(printf '%04o' $((0$mode))) -- $(quoted "$real")" || return 1
+  chmod "0$wants" -- "$real" || return 1
+  [ $((0$(stat -c %a -- "$real"))) = $((0$wants)) ] || { why "the file system did not take the mode"; return 1; }
+  return 10
+}
+
+# number_of KIND NAME: the number of a user ("passwd") or a group ("group")
+number_of() {
+  if [ "$2" = root ]; then say 0; return 0; fi
+  if have getent; then found=$(getent "$1" "$2"); else found=$(grep "^$2:" "/etc/$1"); fi
+  found=$(printf '%s\n' "$found" | head -n 1 | cut -d : -f 3)
+  case $found in '' | *[!0-9]*) return 1 ;; esac
+  say "$found"
+}
+
+# own PATH USER GROUP: an empty user or group stays as it is
+own() {
+  trusted "$1" || return 1
+  [ -e "$real" ] || return 0
+  read -r uid gid mode <<EOF
+$(stat -c '%u %g %a' -- "$real")
+EOF
+  user=$uid group=$gid
+  if [ -n "$2" ]; then user=$(number_of passwd "$2") || { why "there is no user $2"; return 1; }; fi
+  if [ -n "$3" ]; then group=$(number_of group "$3") || { why "there is no group $3"; return 1; }; fi
+  [ "$uid:$gid" != "$user:$group" ] || return 0
+  one_name "$real" || return 1
+  [ -z "$check" ] || return 10
+  undo "chown $uid:$gid -- $(quoted "$real") && chmod 0$(printf '%04o' $((0$mode))) -- $(quoted "$real")" || return 1
+  chown "$user:$group" -- "$real" || return 1
+  [ "$(stat -c %u:%g -- "$real")" = "$user:$group" ] || { why "the file system did not take the owner"; return 1; }
+  return 10
+}
+
+# have_lines PATH MODE LINES...: the file holds these lines, whatever else it holds
+have_lines() {
+  place=$1 bits=$2
+  shift 2
+  if [ ! -d "${place%/*}" ]; then trusted "${place%/*/*}" || return 1; real=$place; else trusted "$place" || return 1; fi
+  target_file=$real missing=''
+  for line in "$@"; do
+    if [ ! -f "$target_file" ] || ! grep -Fxq -e "$line" -- "$target_file"; then missing="$missing$line$newline"; fi
+  done
+  [ -n "$missing" ] || return 0
+  [ ! -f "$target_file" ] || one_name "$target_file" || return 1
+  [ -z "$check" ] || return 10
+  before=''
+  if [ -f "$target_file" ]; then before=$(cat -- "$target_file") || return 1; fi
+  printf '%s' "${before:+$before$newline}$missing" | replace "$target_file" "$bits" || return 1
+  return 10
+}
+
+# first COUNT COMMAND... REST...: run the first COUNT words
+first() {
+  count=$1 seen=0
+  shift
+  total=$#
+  while [ "$seen" -lt "$total" ]; do
+    if [ "$seen" -lt "$count" ]; then set -- "$@" "$1"; fi
+    shift
+    seen=$((seen + 1))
+  done
+  "$@"
+}
+
+# unless WANTED COUNT SHOWS... COMMAND...: run COMMAND unless SHOWS, which has COUNT words, prints WANTED
+unless() {
+  goal=$1 length=$2
+  shift 2
+  now=$(first "$length" "$@" 2>/dev/null)
+  [ "$now" != "$goal" ] || return 0
+  [ -z "$check" ] || return 10
+  shift "$length"
+  have "$1" || { why "there is no $1 here"; return 1; }
+  "$@" || return 1
+  return 10
+}
+
+# command_do COMMAND...: for `after`
+command_do() {
+  have "$1" || { why "there is no $1 here"; return 1; }
+  "$@"
+}
+
+# service_do restart|reload NAME: by the host's service manager
+service_do() {
+  if have systemctl && [ -d /run/systemd/system ]; then
+    systemctl daemon-reload && systemctl "$1" "$2"
+  elif have rc-service; then
+    rc-service "$2" "$1"
+  elif have service; then
+    service "$2" "$1"
+  else
+    why "no service manager is known here: $1 $2 by hand"
+    return 1
+  fi
+}
+
+# set_json PATH KEY VALUE VALIDATE...: KEY is a JSON array of names; VALUE is JSON, or empty to take the key out
+set_json() {
+  place=$1 key=$2 value=$3
+  shift 3
+  if [ ! -d "${place%/*}" ]; then trusted "${place%/*/*}" || return 1; real=$place; else trusted "$place" || return 1; fi
+  target_file=$real
+  [ ! -e "$target_file" ] || [ -f "$target_file" ] || { why "$target_file is not a file"; return 1; }
+  one_name "$target_file" || return 1
+  if have python3 && python3 -I -c '' >/dev/null 2>&1; then
+    changed=$(python3 -I -c "$edit_json" "$target_file" "$key" "$value" && printf x)
+  elif have jq; then
+    changed=$(jq_json "$target_file" "$key" "$value" && printf x)
+  else
+    why "neither python3 nor jq is here to edit $target_file: set $key to ${value:-nothing} by hand"
+    return 1
+  fi
+  [ -n "$changed" ] || { why "$target_file could not be read as JSON"; return 1; }
+  changed=${changed%x}
+  [ -n "$changed" ] || return 0
+  [ -z "$check" ] || return 10
+  printf '%s' "$changed" | replace "$target_file" 0600 "$@" || return 1
+  return 10
+}
+
+# Prints the new content, nothing when the file is so already.
+edit_json='
+import json, re, sys
+path, key, value = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+try:
+    text = open(path, encoding="utf-8").read()
+except FileNotFoundError:
+    text = ""
+except (OSError, ValueError) as error:
+    sys.exit(f"{path} can not be read: {error}")
+def once(pairs):
+    if len({name for name, _ in pairs}) != len(pairs):
+        sys.exit("a key stands in it twice: " + path)
+    return dict(pairs)
+try:
+    document = json.loads(text, object_pairs_hook=once) if text.strip() else {}
+except ValueError as error:
+    sys.exit(f"{path} is not JSON: {error}")
+place = document
+for name in key[:-1]:
+    if not isinstance(place, dict):
+        break
+    if name not in place and not value:
+        sys.exit(0)
+    place = place.setdefault(name, {})
+if not isinstance(document, dict) or not isinstance(place, dict):
+    sys.exit("is not the object that it should be: " + path)
+if value:
+    wanted = json.loads(value)
+    if key[-1] in place and json.dumps(place[key[-1]], sort_keys=True) == json.dumps(wanted, sort_keys=True):
+        sys.exit(0)
+    place[key[-1]] = wanted
+elif key[-1] in place:
+    del place[key[-1]]
+else:
+    sys.exit(0)
+indent = re.search("\n([ \t]+)\"", text)
+sys.stdout.reconfigure(encoding="utf-8")
+print(json.dumps(document, indent=indent[1] if indent else 2, ensure_ascii=False))
+'
+
+jq_json() {
+  old='{}'
+  if [ -f "$1" ] && grep -q '[^[:space:]]' "$1"; then old=$(cat -- "$1") || return 1; fi
+  if [ -n "$3" ]; then
+    new=$(printf '%s' "$old" | jq --argjson k "$2" --argjson v "$3" 'setpath($k; $v)') || return 1
+  else
+    new=$(printf '%s' "$old" | jq --argjson k "$2" 'delpaths([$k])') || return 1
+  fi
+  [ "$(printf '%s' "$old" | jq -cS .)" = "$(printf '%s' "$new" | jq -cS .)" ] || printf '%s\n' "$new"
+}
