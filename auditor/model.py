@@ -359,6 +359,7 @@ class TargetResult:
 class AuditRun:
     """One audit from start to end, complete enough to be reported on without anything else.
 
+    ``targets`` and ``findings`` may be made anew whenever they are asked for; `auditor.queries` finds its way about them.
     ``benchmarks`` carry the controls' words. Times are UTC in ISO 8601 with a trailing Z.
     """
 
@@ -367,20 +368,13 @@ class AuditRun:
     finished: str
     auditor_version: str
     operator: str
-    targets: tuple[TargetResult, ...]
+    targets: Sequence[TargetResult]
     benchmarks: tuple[BenchmarkInfo, ...]
-    findings: tuple[Finding, ...]
+    findings: Sequence[Finding]
     scores: tuple[Score, ...]
     selection: Mapping[str, Any] = field(default_factory=dict)  # level, only, limit: what narrowed the run
     notices: tuple[str, ...] = ()  # what a reader must know before any verdict, such as a benchmark that doesn't fit a target
     registers: Registers = field(default_factory=Registers)  # tailoring, waivers and attestations
-
-    def positions(self, *fields: str) -> Mapping[tuple[Any, ...], Sequence[int]]:
-        """Return where findings stand, as `auditor.queries.Run` says."""
-        found: dict[tuple[Any, ...], list[int]] = {}
-        for n, finding in enumerate(self.findings):
-            found.setdefault(tuple(getattr(finding, name) for name in fields), []).append(n)
-        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from auditor.model import (
@@ -154,14 +154,18 @@ def to_document(run: AuditRun) -> dict[str, Any]:
     return {k: v if isinstance(v, (str, dict)) else list(v) for k, v in _parts(run).items()}
 
 
-def _parts(run: AuditRun) -> dict[str, Any]:
-    """Return the document, its lists to be made one item at a time."""
-    head = {"id": run.id, "started": run.started, "finished": run.finished, "auditor_version": run.auditor_version,
+def head_document(run: AuditRun) -> dict[str, Any]:
+    """Return what a run says of itself."""
+    return {"id": run.id, "started": run.started, "finished": run.finished, "auditor_version": run.auditor_version,
             "operator": run.operator, "selection": dict(run.selection), "notices": list(run.notices),
             "registers": registers_document(run.registers)}  # fmt: skip
+
+
+def _parts(run: AuditRun) -> dict[str, Any]:
+    """Return the document, its lists to be made one item at a time."""
     return {
         "schema": SCHEMA,
-        "run": head,
+        "run": head_document(run),
         "targets": map(target_document, run.targets),
         "benchmarks": map(info_document, run.benchmarks),
         "findings": map(finding_document, run.findings),
@@ -169,19 +173,29 @@ def _parts(run: AuditRun) -> dict[str, Any]:
     }
 
 
-def to_json(run: AuditRun) -> bytes:
-    """Return the results document as JSON in UTF-8: one target, benchmark, finding and score a line, so that files compare well.
+def json_parts(run: AuditRun) -> Iterator[bytes]:
+    """Yield the results document as JSON in UTF-8: one target, benchmark, finding and score a line, so that files compare well.
 
     Texts that no encoding can carry (halves of surrogate pairs) stay in their escaped form.
     """
-    parts = []
+    before = "{\n "
     for key, value in _parts(run).items():
+        yield f"{before}{json.dumps(key)}: ".encode("ascii")
+        before = ",\n "
         if isinstance(value, (str, dict)):
-            parts.append(f"{json.dumps(key)}: {json.dumps(value)}")
-        else:
-            lines = ",\n  ".join(map(json.dumps, value))
-            parts.append(f"{json.dumps(key)}: [\n  {lines}\n ]" if lines else f"{json.dumps(key)}: []")
-    return ("{\n " + ",\n ".join(parts) + "\n}\n").encode("ascii")
+            yield json.dumps(value).encode("ascii")
+            continue
+        lead = "["
+        for line in map(json.dumps, value):
+            yield f"{lead}\n  {line}".encode("ascii")
+            lead = ","
+        yield b"[]" if lead == "[" else b"\n ]"
+    yield b"\n}\n"
+
+
+def to_json(run: AuditRun) -> bytes:
+    """Return what `json_parts` yields as one."""
+    return b"".join(json_parts(run))
 
 
 def _seen(target: dict[str, Any]) -> tuple[Seen, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,18 +13,19 @@ from auditor.model import AuditRun
 from auditor.past import Past
 from reports.error import ReportError
 
-#: Each format's renderer, ``module:function``: it takes a run and returns the file's content. Loaded only when it is asked for.
+#: Each format's renderer, ``module:function``: it takes a run and yields the file's content in parts, so that no file need be held
+#: in memory. Loaded only when it is asked for. Those of `SEVERAL` yield a name and the content of each file.
 FORMATS: dict[str, str] = {
-    "html": "reports.as_html:render",
+    "html": "reports.as_html:parts",
     "pdf": "reports.as_pdf:render",
     "json": "reports.as_json:render",
     "csv": "reports.as_csv:render",
     "xlsx": "reports.as_xlsx:render",
     "junit": "reports.as_junit:render",
     "sarif": "reports.as_sarif:render",
-    "xccdf": "reports.as_xccdf:render",
+    "xccdf": "reports.as_xccdf:documents",
     "oscal": "reports.as_oscal:render",
-    "hdf": "reports.as_hdf:render",
+    "hdf": "reports.as_hdf:documents",
     "openreports": "reports.as_openreports:render",
     "openmetrics": "reports.as_openmetrics:render",
     "markdown": "reports.as_markdown:render",
@@ -47,8 +48,8 @@ FILES: dict[str, str] = {
     "markdown": "summary.md",
 }
 
-#: Formats of several files: what yields their names (with ``/``) and contents.
-SEVERAL: dict[str, str] = {"xccdf": "reports.as_xccdf:documents", "hdf": "reports.as_hdf:documents"}
+#: Formats of several files: what there is a file for.
+SEVERAL: dict[str, str] = {"xccdf": "benchmark", "hdf": "target"}
 
 #: What the PDF can hold: everything once, grouped by control; only the summary; one document a target with its full detail.
 PDF_MODES = ("by-control", "summary", "per-target")
@@ -68,16 +69,28 @@ class Options:
     signer: str = ""
 
 
+Content = bytes | Iterable[bytes]
+
+
 def render(run: AuditRun, format_: str, options: Options | None = None) -> bytes:
-    """Return a run's report in one of the `FORMATS`; raises `ReportError`."""
+    """Return a run's report in one of the `FORMATS`; raises `ReportError`, also where it would be several files."""
     if format_ not in FORMATS:
         raise ReportError(f"there is no report format {format_!r}; known: {', '.join(FORMATS)}")
+    if format_ in SEVERAL:
+        files = [c if isinstance(c, bytes) else b"".join(c) for _, c in _function(FORMATS[format_])(run)]
+        if len(files) != 1:
+            raise ReportError(f"{format_.upper()} has one document for each {SEVERAL[format_]}, and this run has {len(files)}")
+        return files[0]
+    made = _rendered(run, format_, options)
+    return made if isinstance(made, bytes) else b"".join(made)
+
+
+def _rendered(run: AuditRun, format_: str, options: Options | None) -> Content:
     renderer = _function(FORMATS[format_])
-    content = (
+    made: Content = (
         renderer(run, past=options.past, signer=options.signer) if format_ == "html" and options is not None else renderer(run)
     )
-    assert isinstance(content, bytes)
-    return content
+    return made
 
 
 def _function(name: str) -> Any:
@@ -85,18 +98,20 @@ def _function(name: str) -> Any:
     return getattr(import_module(module), function)
 
 
-def _documents(run: AuditRun, format_: str, options: Options | None) -> Iterator[tuple[str, bytes | ReportError]]:
+def _documents(run: AuditRun, format_: str, options: Options | None) -> Iterator[tuple[str, Content | ReportError]]:
     """Yield the names and contents of a format's files; most have one."""
+    if format_ not in FORMATS:
+        raise ReportError(f"there is no report format {format_!r}; known: {', '.join(FORMATS)}")
     if format_ == "pdf" and options is not None:
         yield from import_module("reports.as_pdf").documents(run, options.pdf, options.signer)
         return
     if format_ in SEVERAL:
-        yield from _function(SEVERAL[format_])(run)
+        yield from _function(FORMATS[format_])(run)
         return
     try:
-        yield FILES.get(format_, format_), render(run, format_, options)
+        yield FILES[format_], _rendered(run, format_, options)
     except ReportError as error:
-        yield FILES.get(format_, format_), error
+        yield FILES[format_], error
 
 
 def write(run: AuditRun, folder: Path, formats: Sequence[str], options: Options | None = None) -> list[Path]:

@@ -7,15 +7,13 @@ Passed. ``tags.status`` and ``tags.mark`` hold our own words. A waiver doesn't s
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from auditor.model import AuditRun, ControlInfo, Finding, Severity, Status, TargetResult, TargetStatus
+from auditor.model import AuditRun, ControlInfo, Finding, Severity, Status, TargetResult
 from auditor.registers import AttestationEntry, WaiverEntry
 from reports import as_pdf, marks, plain
-from reports.error import ReportError
 
 IMPACTS = {Severity.CRITICAL: 0.9, Severity.HIGH: 0.7, Severity.MEDIUM: 0.5, Severity.LOW: 0.3}
 
@@ -29,34 +27,19 @@ _RESULTS = {
 }
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the document of a run with a single target; raises `ReportError` for another, whose `documents` are several."""
-    made = [content for _, content in documents(run)]
-    if len(made) != 1:
-        raise ReportError(f"HDF has one document for each target, and this run has {len(made)}")
-    return made[0]
-
-
 def documents(run: AuditRun) -> Iterator[tuple[str, bytes]]:
     """Yield a file name and a document for each target that was to be audited."""
     whole, known = plain.complete(run), plain.entries(run)
     infos = plain.infos(whole)
     words = {(*ref, c.id): c for ref, info in infos.items() for c in info.controls}
-    found: dict[str, dict[plain.Benchmark, list[Finding]]] = {}
+    found: dict[str, dict[plain.Benchmark, Sequence[int]]] = {}
     for ref, targets in plain.by_benchmark(whole).items():
-        for asked, findings in targets.items():
-            found.setdefault(asked, {})[ref] = findings
+        for asked, places in targets.items():
+            found.setdefault(asked, {})[ref] = places
     # Where nothing can be known of a target, the file holds that as an error.
-    named = dataclasses.replace(
-        run,
-        findings=(),
-        scores=(),
-        targets=tuple(dataclasses.replace(t, status=TargetStatus.AUDITED) for t in run.targets if t.name in found),
-    )
-    for name, part in as_pdf.parts(named):
-        target = part.targets[0]
+    for name, target in as_pdf.files(t for t in run.targets if t.name in found):
         profiles = []
-        for ref, findings in found[target.name].items():
+        for ref, places in found[target.name].items():
             info = infos[ref]
             profiles.append(
                 {
@@ -69,7 +52,7 @@ def documents(run: AuditRun) -> Iterator[tuple[str, bytes]]:
                     "attributes": [],
                     "groups": [],
                     "status": "loaded",
-                    "controls": [_control(f, words.get((*ref, f.id)), target, run, known) for f in findings],
+                    "controls": [_control(f, words.get((*ref, f.id)), target, run, known) for f in plain.at(whole, places)],
                 }
             )
         document = {

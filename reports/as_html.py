@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
 
 from auditor.model import AuditRun
 from auditor.past import Past
@@ -52,17 +53,23 @@ def policy(script: str, style: str) -> str:
 
 def render(run: AuditRun, past: Past | None = None, signer: str = "") -> bytes:
     """Return the report as UTF-8. ``signer`` is the fingerprint of the key that signs it."""
+    return b"".join(parts(run, past, signer))
+
+
+def parts(run: AuditRun, past: Past | None = None, signer: str = "") -> Iterator[bytes]:
+    """Yield the report as `render` returns it, in parts."""
     from markupsafe import Markup  # comes with Jinja2, which is loaded only when a report is written
 
     view, past = build(run), past or Past()
     groups, observations = (FEW_GROUPS, FEW_OBSERVATIONS) if view.observations > MANY else (GROUPS, OBSERVATIONS)
     script, style = bundled(), asset("report.css")
     # The three texts below are ours or escaped for the element they stand in.
-    page = environment().get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2").generate(
         view=view, policy=policy(script, style), script=Markup(script), style=Markup(style),  # noqa: S704
         data=Markup(script_json(columns(view, past))), groups=groups, observations=observations, names=NAMES,  # noqa: S704
         past=past, ages=by_age(view, past), trended=any(len(p) > 1 for p in past.trend.values()), oldest=oldest,
         subjects=by_subject(view), severities=severities(view), listings=listings(view), said=said, count_of=count_of,
         signer=signer, linked=len(view.targets) <= LINKED, exposure=exposure(run.targets), order=ORDER,
     )  # fmt: skip
-    return page.encode("utf-8")
+    for part in page:
+        yield part.encode("utf-8")

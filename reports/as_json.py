@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from auditor.model import AuditRun
-from auditor.results import to_json
+from auditor.results import json_parts
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the results document."""
-    return to_json(run)
+def render(run: AuditRun) -> Iterator[bytes]:
+    """Yield the results document."""
+    return json_parts(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from auditor.model import AuditRun, Counts, Status
 from auditor.score import ADJUSTED_SCORE_FORMULA, COVERAGE_FORMULA, FLEET_FORMULA, SCORE_FORMULA
@@ -17,8 +17,8 @@ MOST = 50
 _MARKS = ("waived", "attested_pass", "attested_fail")
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the page."""
+def render(run: AuditRun) -> Iterator[bytes]:
+    """Yield the page."""
     view = build(run)
     parts = [
         f"# Audit {_words(run.id)}",
@@ -30,7 +30,7 @@ def render(run: AuditRun) -> bytes:
         *_marks(view),
         "Not affiliated with, endorsed or certified by the Center for Internet Security (CIS). Severities are this program's own.",
     ]
-    return ("\n\n".join(parts) + "\n").encode("utf-8")
+    yield ("\n\n".join(parts) + "\n").encode("utf-8")
 
 
 def _words(text: str) -> str:

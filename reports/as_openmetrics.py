@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from auditor.model import AuditRun, Score, Severity, Status, TargetStatus
+from auditor.queries import positions
 from auditor.score import adjusted_coverage_of, adjusted_score_of, stands
 from reports import plain
 from reports.view import count_of
@@ -32,8 +33,8 @@ LABEL = 120
 _WHERE = ("target", "benchmark", "version")
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the metrics."""
+def render(run: AuditRun) -> Iterator[bytes]:
+    """Yield the metrics."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.openmetrics.exposition import generate_latest
     from prometheus_client.registry import Collector
@@ -45,7 +46,7 @@ def render(run: AuditRun) -> bytes:
     registry = CollectorRegistry()
     registry.register(Audit())
     content: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
-    return content
+    yield content
 
 
 def _value(text: str) -> str:
@@ -138,7 +139,8 @@ def _scores(run: AuditRun, shown: dict[str, str], gauge: _Gauge) -> Iterator[Met
 def _open(run: AuditRun, shown: dict[str, str], gauge: _Gauge) -> Iterator[Metric]:
     standing: Counter[tuple[str, str, str, Severity]] = Counter()
     every: Counter[tuple[str, str, Severity]] = Counter()
-    for f in run.findings:
+    places = positions(run.findings, "status")
+    for f in plain.at(run, [*places.get((Status.FAIL,), ()), *places.get((Status.MANUAL,), ())]):
         if stands(f):
             standing[f.target, f.benchmark, f.version, f.severity] += 1
             every[_value(f.benchmark), _value(f.version), f.severity] += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -42,23 +42,23 @@ _KINDS = {
 _UNSCOPED = {"namespace", "node", "clusterrole", "clusterrolebinding"}
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the documents: one result a line."""
+def render(run: AuditRun) -> Iterator[bytes]:
+    """Yield the documents: one result a line."""
     known = plain.entries(run)
     taken = _seconds(run.finished)
-    parts = []
-    for (name, version), targets in plain.by_benchmark(plain.complete(run)).items():
-        for target, findings in targets.items():
-            for number, (lines, counts) in enumerate(_chunks(findings, taken, known), 1):
-                parts.append(_head(run, name, version, target, number, counts) + "results:\n" + "".join(lines))
-    return ("---\n" + "---\n".join(parts)).encode("utf-8") if parts else b""
+    whole = plain.complete(run)
+    for (name, version), targets in plain.by_benchmark(whole).items():
+        for target, places in targets.items():
+            for number, (lines, counts) in enumerate(_chunks(plain.at(whole, places), taken, known), 1):
+                head = f"---\n{_head(run, name, version, target, number, counts)}results:\n"
+                yield "".join((head, *lines)).encode("utf-8")
 
 
 def _seconds(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp()) if plain.moment(text) else 0
 
 
-def _chunks(findings: list[Finding], taken: int, known: plain.Entries) -> Iterator[tuple[list[str], Counter[str]]]:
+def _chunks(findings: Iterable[Finding], taken: int, known: plain.Entries) -> Iterator[tuple[list[str], Counter[str]]]:
     lines: list[str] = []
     counts: Counter[str] = Counter()
     size = 0

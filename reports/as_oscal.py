@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from auditor.model import AuditRun, Observation, Status, TargetResult
@@ -25,12 +26,14 @@ _STATES = {Status.PASS: ("satisfied", "pass"), Status.FAIL: ("not-satisfied", "f
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the document. Its identifiers are made from the run's id: the same run gives the same bytes."""
+def render(run: AuditRun) -> Iterator[bytes]:
+    """Yield the document. Its identifiers are made from the run's id: the same run gives the same bytes."""
     view = build(plain.complete(run))
     made = _Document(run, view)
-    results: list[Any] = [made.result(b) for b in view.benchmarks if b.judged] or [made.empty()]
-    return b'{"assessment-results": ' + plain.json_object(made.head(), {"results": results}).encode("utf-8") + b"}\n"
+    results: list[plain.Json] = [made.result(b) for b in view.benchmarks if b.judged] or [made.empty()]
+    yield b'{"assessment-results": '
+    yield from plain.encoded(plain.json_object(made.head(), {"results": results}))
+    yield b"}\n"
 
 
 def _prop(name: str, text: str) -> list[dict[str, str]]:
@@ -112,7 +115,7 @@ class _Document:
     def start(self) -> str:
         return plain.moment(self.run.started, self.end)
 
-    def result(self, benchmark: BenchmarkView) -> str:
+    def result(self, benchmark: BenchmarkView) -> Iterator[str]:
         info = benchmark.info
         judged = [c for c in benchmark.controls if c.groups]
         used = dict.fromkeys(name for c in judged for g in c.groups for name in g.targets)

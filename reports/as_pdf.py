@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
-from auditor.model import AuditRun, Finding, Status, TargetStatus
+from auditor.model import AuditRun, Score, Status, TargetResult, TargetStatus
+from auditor.queries import positions
 from reports.environment import environment
 from reports.error import ReportError
 from reports.exposure import ORDER, exposure
@@ -126,19 +127,26 @@ def _epoch(run: AuditRun) -> str:
 
 
 def parts(run: AuditRun) -> Iterator[tuple[str, AuditRun]]:
-    """Return what of a run is about each audited target, with a file name that is safe wherever it is written."""
-    findings: dict[str, list[Finding]] = {}
-    for finding in run.findings:
-        findings.setdefault(finding.target, []).append(finding)
+    """Yield what of a run is about each audited target, with a file name that is safe wherever it is written."""
+    places = positions(run.findings, "target")
+    scores: dict[str, list[Score]] = {}
+    for score in run.scores:
+        scores.setdefault(score.target, []).append(score)
+    for name, target in files(t for t in run.targets if t.status is TargetStatus.AUDITED):
+        own = tuple(run.findings[n] for n in places.get((target.name,), ()))
+        used = {(f.benchmark, f.version) for f in own}
+        benchmarks = tuple(b for b in run.benchmarks if (b.name, b.version) in used)
+        part = dataclasses.replace(
+            run, targets=(target,), findings=own, scores=tuple(scores.get(target.name, ())), benchmarks=benchmarks
+        )
+        yield name, part
+
+
+def files(targets: Iterable[TargetResult]) -> Iterator[tuple[str, TargetResult]]:
+    """Yield targets, each with the name of its own file."""
     taken: set[str] = set()
-    for target in run.targets:
-        if target.status is TargetStatus.AUDITED:
-            own = tuple(findings.get(target.name, ()))
-            used = {(f.benchmark, f.version) for f in own}
-            scores = tuple(s for s in run.scores if s.target == target.name)
-            benchmarks = tuple(b for b in run.benchmarks if (b.name, b.version) in used)
-            part = dataclasses.replace(run, targets=(target,), findings=own, scores=scores, benchmarks=benchmarks)
-            yield _file_name(target.name, taken), part
+    for target in targets:
+        yield _file_name(target.name, taken), target
 
 
 def _file_name(target: str, taken: set[str]) -> str:

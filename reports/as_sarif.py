@@ -7,8 +7,10 @@ failure is a suppressed failure. Only failures have a level: the standard says s
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -30,18 +32,26 @@ LEVELS = {Severity.CRITICAL: "error", Severity.HIGH: "error", Severity.MEDIUM: "
 _SCORES = {Severity.CRITICAL: "9.5", Severity.HIGH: "8.0", Severity.MEDIUM: "5.5", Severity.LOW: "2.0"}
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the log: one result a line."""
+def render(run: AuditRun) -> Iterator[bytes]:
+    """Yield the log: one result a line."""
     whole = plain.complete(run)
-    infos, known = plain.infos(whole), plain.entries(run)
-    runs = []
-    for ref, targets in plain.by_benchmark(whole).items():
-        controls = plain.controls(infos[ref], targets)
-        index = {id_: n for n, id_ in enumerate(controls)}
-        results = (_result(f, index[f.id], known) for findings in targets.values() for f in findings)
-        runs.append(plain.json_object(_head(run, infos[ref], controls), {"results": results}))
     head = {"$schema": SCHEMA, "version": "2.1.0"}
-    return (plain.json_object(head, {"runs": runs}) if runs else json.dumps({**head, "runs": []})).encode("utf-8") + b"\n"
+    judged = plain.by_benchmark(whole)
+    if judged:
+        yield from plain.encoded(plain.json_object(head, {"runs": _runs(run, whole, judged)}))
+    else:
+        yield json.dumps({**head, "runs": []}).encode("utf-8")
+    yield b"\n"
+
+
+def _runs(run: AuditRun, whole: AuditRun, judged: dict[plain.Benchmark, dict[str, Sequence[int]]]) -> Iterator[Iterator[str]]:
+    infos, known = plain.infos(whole), plain.entries(run)
+    for ref, targets in judged.items():
+        controls = plain.controls(whole, infos[ref])
+        index = {id_: n for n, id_ in enumerate(controls)}
+        places = itertools.chain.from_iterable(targets.values())
+        results = (_result(f, index[f.id], known) for f in plain.at(whole, places))
+        yield plain.json_object(_head(run, infos[ref], controls), {"results": results})
 
 
 def _message(text: str) -> dict[str, str]:

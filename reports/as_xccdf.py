@@ -7,13 +7,13 @@ result, which they leave as it is. The standard's own place for them, ``override
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from auditor.model import AuditRun, BenchmarkInfo, ControlInfo, Finding, Score, Severity, Status, TargetResult
 from reports import plain
-from reports.error import ReportError
 
 NAMESPACE = "http://checklists.nist.gov/xccdf/1.2"
 DUBLIN_CORE = "http://purl.org/dc/elements/1.1/"
@@ -28,21 +28,13 @@ SEVERITIES = {Severity.CRITICAL: "high", Severity.HIGH: "high", Severity.MEDIUM:
 _MESSAGES = {Status.FAIL: "error", Status.ERROR: "error", Status.MANUAL: "warning"}
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the document of a run with a single benchmark; raises `ReportError` for another, whose `documents` are several."""
-    made = [content for _, content in documents(run)]
-    if len(made) != 1:
-        raise ReportError(f"XCCDF has one document for each benchmark, and this run has {len(made)}")
-    return made[0]
-
-
-def documents(run: AuditRun) -> Iterator[tuple[str, bytes]]:
+def documents(run: AuditRun) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield a file name and a document for each benchmark."""
     whole = plain.complete(run)
     infos = plain.infos(whole)
     scores = {(s.benchmark, s.version, s.target): s for s in run.scores}
     for ref, targets in plain.by_benchmark(whole).items():
-        yield f"xccdf-{plain.plain_name('-'.join(ref))}.xml", _document(run, infos[ref], targets, scores)
+        yield f"xccdf-{plain.plain_name('-'.join(ref))}.xml", _document(whole, infos[ref], targets, scores)
 
 
 def _id(kind: str, *names: str) -> str:
@@ -56,8 +48,8 @@ def _add(parent: ET.Element, tag: str, text: str = "", **attributes: str) -> ET.
 
 
 def _document(
-    run: AuditRun, info: BenchmarkInfo, targets: dict[str, list[Finding]], scores: dict[tuple[str, str, str], Score]
-) -> bytes:
+    run: AuditRun, info: BenchmarkInfo, targets: dict[str, Sequence[int]], scores: dict[tuple[str, str, str], Score]
+) -> Iterator[bytes]:
     name = (info.name, info.version)
     root = ET.Element("Benchmark", {"xmlns": NAMESPACE, "id": _id("benchmark", *name), "resolved": "true", "xml:lang": "en"})
     _add(root, "status", "draft")  # the benchmark's text is ours, not the publisher's
@@ -82,7 +74,7 @@ def _document(
         ("source", f"sha256:{info.sha256}"),
     ):
         _add(metadata, f"{{{DUBLIN_CORE}}}{tag}", plain.line(text))
-    controls = plain.controls(info, targets)
+    controls = plain.controls(run, info)
     sections: dict[str, list[ControlInfo]] = {}
     for c in controls.values():
         sections.setdefault(c.section, []).append(c)
@@ -92,12 +84,12 @@ def _document(
         _add(group, "title", plain.line(f"{number} {info.sections.get(number, '')}") or "Controls")
         for c in members:
             _rule(group, rules[c.id], c)
-    known, by_name = plain.entries(run), {t.name: t for t in run.targets}
-    for target, findings in targets.items():
-        _result(root, run, name, by_name.get(target), target, findings, rules, scores.get((*name, target)), known)
-    ET.indent(root, " ")
-    content: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return content + b"\n"
+    known, by_name = plain.entries(run), {t.name: dataclasses.replace(t, seen=(), scanned=()) for t in run.targets}
+    results = (
+        _result(run, name, by_name.get(target), target, list(plain.at(run, places)), rules, scores.get((*name, target)), known)
+        for target, places in targets.items()
+    )
+    return plain.xml(root, results)
 
 
 def _rule(group: ET.Element, identity: str, c: ControlInfo) -> None:
@@ -118,7 +110,6 @@ def _check(parent: ET.Element, key: str) -> None:
 
 
 def _result(
-    root: ET.Element,
     run: AuditRun,
     name: plain.Benchmark,
     about: TargetResult | None,
@@ -127,9 +118,9 @@ def _result(
     rules: dict[str, str],
     score: Score | None,
     known: plain.Entries,
-) -> None:
+) -> ET.Element:
     end = plain.moment(run.finished, "1970-01-01T00:00:00Z")
-    result = _add(root, "TestResult", id=_id("testresult", *name, target), version=plain.line(name[1]))
+    result = ET.Element("TestResult", id=_id("testresult", *name, target), version=plain.line(name[1]))
     if plain.moment(run.started):
         result.set("start-time", run.started)
     result.set("end-time", end)
@@ -158,6 +149,7 @@ def _result(
     for system, value in (("score", score and score.score), ("coverage", score and score.coverage)):
         if value is not None:
             _add(result, "score", f"{value:.2f}", system=f"urn:{plain.TOOL}:scoring:{system}", maximum="100")
+    return result
 
 
 def _rule_result(result: ET.Element, rule: str, f: Finding, known: plain.Entries, time: str) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 from auditor.model import AuditRun
 from reports import plain, rows
 
 #: The most rows of one sheet, its heading left out. What is more goes on in a further sheet.
 ROWS = 1_048_575
+
+_PART = 1 << 20
 
 _WIDTHS = {
     "target": 26,
@@ -32,12 +34,18 @@ _WIDTHS = {
 }
 
 
-def render(run: AuditRun) -> bytes:
-    """Return the workbook. The same run gives the same bytes."""
+def render(run: AuditRun) -> Iterator[bytes]:
+    """Yield the workbook. The same run gives the same bytes."""
+    with tempfile.TemporaryFile() as out:
+        _write(run, out)
+        out.seek(0)
+        yield from iter(lambda: out.read(_PART), b"")
+
+
+def _write(run: AuditRun, out: IO[bytes]) -> None:
     from xlsxwriter import Workbook
 
     whole, known = plain.complete(run), plain.entries(run)
-    out = io.BytesIO()
     # Rows go to disk as they come, so that memory stays flat; every text is a text, whatever it looks like.
     book = Workbook(
         out, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
@@ -68,7 +76,6 @@ def render(run: AuditRun) -> bytes:
     _sheet(book, heading, "Waivers", rows.WAIVER, rows.waivers(run))
     _sheet(book, heading, "Attestations", rows.ATTESTATION, rows.attestations(run))
     book.close()
-    return out.getvalue()
 
 
 def _subjects(run: AuditRun) -> Iterator[rows.Row]:

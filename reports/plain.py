@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from auditor.model import (
     AuditRun,
@@ -20,6 +21,7 @@ from auditor.model import (
     TargetResult,
     TargetStatus,
 )
+from auditor.queries import Joined, positions
 from auditor.registers import AttestationEntry, WaiverEntry
 from reports import marks
 from reports.text import LONGEST, WHOLE, cut_note, visible
@@ -111,38 +113,44 @@ def complete(run: AuditRun) -> AuditRun:
         )
         for t in lost
     ]
-    return dataclasses.replace(run, benchmarks=(*run.benchmarks, benchmark), findings=(*run.findings, *findings))
+    return dataclasses.replace(run, benchmarks=(*run.benchmarks, benchmark), findings=Joined(run.findings, findings))
 
 
-def by_benchmark(run: AuditRun) -> dict[Benchmark, dict[str, list[Finding]]]:
-    """Return the findings by benchmark and target, all in the run's order."""
-    found: dict[Benchmark, dict[str, list[Finding]]] = {(b.name, b.version): {} for b in run.benchmarks}
-    for f in run.findings:
-        found.setdefault((f.benchmark, f.version), {}).setdefault(f.target, []).append(f)
+def by_benchmark(run: AuditRun) -> dict[Benchmark, dict[str, Sequence[int]]]:
+    """Return where findings stand in the run by benchmark and target, all in the run's order."""
+    found: dict[Benchmark, dict[str, Sequence[int]]] = {(b.name, b.version): {} for b in run.benchmarks}
+    for (name, version, target), places in positions(run.findings, "benchmark", "version", "target").items():
+        found.setdefault((name, version), {})[target] = places
     return {ref: targets for ref, targets in found.items() if targets}
+
+
+def at(run: AuditRun, places: Iterable[int]) -> Iterator[Finding]:
+    """Yield the findings that stand there."""
+    return map(run.findings.__getitem__, places)
 
 
 def infos(run: AuditRun) -> dict[Benchmark, BenchmarkInfo]:
     """Return the run's benchmarks by name and version; one that findings name and the run doesn't know has no words."""
     known = {(b.name, b.version): b for b in run.benchmarks}
-    for f in run.findings:
-        if (f.benchmark, f.version) not in known:
-            known[f.benchmark, f.version] = BenchmarkInfo(f.benchmark, f.version, f.benchmark, "", "", 0, ())
+    for name, version in positions(run.findings, "benchmark", "version"):
+        known.setdefault((name, version), BenchmarkInfo(name, version, name, "", "", 0, ()))
     return known
 
 
-def controls(info: BenchmarkInfo, targets: Mapping[str, list[Finding]]) -> dict[str, ControlInfo]:
+def controls(run: AuditRun, info: BenchmarkInfo) -> dict[str, ControlInfo]:
     """Return the judged controls of a benchmark by their numbers; one that the run doesn't know has its findings' words."""
     known = {c.id: c for c in info.controls}
     judged: dict[str, ControlInfo] = {}
-    for findings in targets.values():
-        for f in findings:
-            if f.id not in judged:
-                judged[f.id] = known.get(f.id) or ControlInfo(
-                    f.id, f.control, f.title, f.level, f.assessment, f.severity, f.id.rpartition(".")[0], "", ""
-                )
+    for (name, version, id_), places in positions(run.findings, "benchmark", "version", "id").items():
+        if (name, version) == (info.name, info.version):
+            judged[id_] = known.get(id_) or worded(run.findings[places[0]])
     order = {id_: n for n, id_ in enumerate(known)}
     return dict(sorted(judged.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def worded(f: Finding) -> ControlInfo:
+    """Return the words of a control as far as a finding has them."""
+    return ControlInfo(f.id, f.control, f.title, f.level, f.assessment, f.severity, f.id.rpartition(".")[0], "", "")
 
 
 def entries(run: AuditRun) -> Entries:
@@ -189,14 +197,56 @@ def evidence(finding: Finding) -> list[str]:
     return lines
 
 
-def json_object(head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> str:
-    """Return a JSON object of ``head`` and ``lists``, an item of these a line, which may be JSON already; empty lists are left out.
+Json = Mapping[str, Any] | str | Iterator[str]
 
-    Items are written as they come, so that not all of them are held at once as more than text.
+
+def json_object(head: Mapping[str, Any], lists: Mapping[str, Iterable[Json]]) -> Iterator[str]:
+    """Yield a JSON object of ``head`` and ``lists`` in parts, an item of these a line; empty lists are left out.
+
+    An item may be JSON already, also in parts. Items are written as they come, so that not all of them are held at once.
     """
-    parts = [json.dumps(head, ensure_ascii=False)[1:-1]] if head else []
+    before = "{"
+    if head:
+        yield f"{{{json.dumps(head, ensure_ascii=False)[1:-1]}"
+        before = ", "
     for name, items in lists.items():
-        lines = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in items]
-        if lines:
-            parts.append(f"{json.dumps(name)}: [\n" + ",\n".join(lines) + "\n]")
-    return "{" + ", ".join(parts) + "}"
+        lead = f"{before}{json.dumps(name)}: [\n"
+        for item in items:
+            if isinstance(item, Iterator):
+                yield lead
+                yield from item
+            else:
+                yield f"{lead}{item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)}"
+            lead, before = ",\n", ", "
+        if lead == ",\n":
+            yield "\n]"
+    yield "{}" if before == "{" else "}"
+
+
+def encoded(parts: Iterable[str]) -> Iterator[bytes]:
+    """Yield texts in UTF-8."""
+    return (part.encode("utf-8") for part in parts)
+
+
+def xml(root: ET.Element, children: Iterable[ET.Element]) -> Iterator[bytes]:
+    """Yield a document: ``root`` with what it holds, then more children, each indented and written as it comes.
+
+    Namespaces that need a prefix may occur in ``root`` alone.
+    """
+    pending = iter(children)
+    child = next(pending, None)
+    place = ET.SubElement(root, "here") if child is not None else None
+    ET.indent(root, " ")
+    whole: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    if place is None:
+        yield whole + b"\n"
+        return
+    head, _, end = whole.rpartition(b"<here />")
+    yield head
+    while child is not None:
+        ET.indent(child, " ", level=1)
+        yield ET.tostring(child, encoding="utf-8")
+        child = next(pending, None)
+        if child is not None:
+            yield b"\n "
+    yield end + b"\n"

@@ -62,7 +62,8 @@ HOSTILE = sample_run.hostile(50_000)
 
 
 def rendered(format_: str, run: AuditRun = RUN) -> dict[str, bytes]:
-    return {name: content for name, content in reports._documents(run, format_, None) if isinstance(content, bytes)}
+    files = reports._documents(run, format_, None)
+    return {name: content if isinstance(content, bytes) else b"".join(content) for name, content in files}
 
 
 def only(format_: str, run: AuditRun = RUN) -> bytes:
