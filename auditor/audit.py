@@ -88,12 +88,7 @@ class Selection:
 def _unknown(word: str, known: set[str], library: catalogue.Library) -> str:
     if word in library.definitions:
         return f"the control {word!r} is in none of the selected benchmarks, or the tailoring file leaves it out"
-    return f"there is no control {word!r}{_hint(word, known)}"
-
-
-def _hint(word: str, known: set[str]) -> str:
-    hint = did_you_mean(word, known)
-    return hint if "did you mean" in hint else "; `auditor benchmarks show NAME` lists them"
+    return f"there is no control {word!r}{did_you_mean(word, known, catalogue.CONTROLS)}"
 
 
 @dataclass(frozen=True, slots=True)

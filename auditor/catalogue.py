@@ -26,6 +26,8 @@ from auditor.places import Places, places_of
 from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
 
 CheckTypes = Mapping[str, type]
+#: The commands that list what there is, as mistakes name them.
+BENCHMARKS, CONTROLS = "`auditor benchmarks list`", "`auditor benchmarks show NAME`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,9 @@ class Library:
         name, _, version = ref.partition("@")
         versions = self.names().get(name)
         if versions is None:
-            raise InputError([Mistake("--benchmark", 0, 0, f"there is no benchmark {name!r}{did_you_mean(name, self.names())}")])
+            raise InputError(
+                [Mistake("--benchmark", 0, 0, f"there is no benchmark {name!r}{did_you_mean(name, self.names(), BENCHMARKS)}")]
+            )
         version = version or versions[-1]
         if version not in versions:
             raise InputError([Mistake("--benchmark", 0, 0, f"{name} has no version {version!r}; known: {', '.join(versions)}")])
@@ -153,7 +157,7 @@ class Library:
                 mistakes.append(Mistake(file, line, column, f"the number {entry.id} stands here twice"))
             seen[entry.id] = entry.control
             if entry.control not in self.definitions:
-                hint = did_you_mean(entry.control, self.definitions)
+                hint = did_you_mean(entry.control, self.definitions, CONTROLS)
                 mistakes.append(Mistake(file, line, column, f"there is no control {entry.control!r}{hint}"))
                 continue
             try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from auditor.catalogue import Library, decode_definition
+from auditor.catalogue import CONTROLS, Library, decode_definition
 from auditor.model import Benchmark, Decided
 from auditor.past import days
 from auditor.summary import percent
@@ -174,5 +174,5 @@ def _key_of(library: Library, wanted: str) -> str:
     if keys:
         detail = f"{wanted!r} is a number in several benchmarks: write {', '.join(f'{r}/{number}' for r in refs)}"
     else:
-        detail = f"there is no control {wanted!r}{did_you_mean(wanted, library.definitions)}"
+        detail = f"there is no control {wanted!r}{did_you_mean(wanted, library.definitions, CONTROLS)}"
     raise InputError([Mistake("explain", 0, 0, detail)])

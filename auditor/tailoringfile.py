@@ -14,7 +14,7 @@ from typing import Any, Literal, NewType
 
 import yaml
 
-from auditor.catalogue import Library, entries_of
+from auditor.catalogue import BENCHMARKS, CONTROLS, Library, entries_of
 from auditor.dates import begin_of, end_of
 from auditor.yamlfile import Decoder, did_you_mean
 
@@ -258,7 +258,8 @@ class Reader:
         sections = {part for number in numbers for part in _above(number)}
         for word in (*words, *(e.section for e in excluded if e.section)):
             if word.text not in sections:
-                self.decoder.fail(word.node, f"{name.ref} has no section {word.text!r}{did_you_mean(word.text, sections)}")
+                hint = did_you_mean(word.text, sections, f"`auditor benchmarks show {name.ref}`")
+                self.decoder.fail(word.node, f"{name.ref} has no section {word.text!r}{hint}")
         out = {e.control.key for e in excluded if e.control}
         for control in (*(e.control for e in excluded if e.control), *(i.control for i in included)):
             if control.key and control.key not in numbers.values():
@@ -305,7 +306,7 @@ class Reader:
 
     def _unknown(self, node: yaml.Node, what: str, word: str, known: Iterable[str]) -> None:
         """Note that there is no such thing; where the site's own files are broken, only if it looks like a slip of the pen."""
-        hint = did_you_mean(word, known)
+        hint = did_you_mean(word, known, BENCHMARKS if what == "benchmark" else CONTROLS)
         if self.whole or "did you mean" in hint:
             self.decoder.fail(node, f"there is no {what} {word!r}{hint}")
 
@@ -348,7 +349,7 @@ class Reader:
             decoder.fail(node, f"{word} is not the same control in every version of {name} ({differing}): write the key")
         else:
             known = {n for v in versions for n in self.numbers(name, v)}
-            decoder.fail(node, f"{ref} has no control {word!r}{did_you_mean(word, known)}")
+            decoder.fail(node, f"{ref} has no control {word!r}{did_you_mean(word, known, f'`auditor benchmarks show {ref}`')}")
         return nothing
 
 

@@ -30,6 +30,8 @@ _PREFIX = "tag:yaml.org,2002:"
 #: What an anchor, an alias or a tag begins with, where YAML lets one begin; it may stand in plain text as well.
 _MARKED = re.compile(r"(?:^|[\s,\[{:?\-\ufeff])[&*!]", re.MULTILINE)
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: Of more known words than these some are named; of how many letters a part of a word must be to be taken for it.
+_LISTED, _SOME, _PART = 16, 6, 4
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{0,18})?")
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing"}
@@ -64,13 +66,27 @@ class InputError(Exception):
         super().__init__("\n".join(str(m) for m in self.mistakes))
 
 
-def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` or, when nothing is close, the known words."""
+def did_you_mean(word: str, known: typing.Iterable[str], listing: str = "") -> str:
+    """Return ``; did you mean 'x'?`` or, when nothing is close, the known words.
+
+    Of many only the least far ones, with how many more there are; ``listing`` is the command that lists them all.
+    """
     words = sorted(known)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(words)}" if words else ""
+    if near := _near(word, words):
+        return f"; did you mean {near!r}?"
+    if len(words) <= _LISTED:
+        return f"; known: {', '.join(words)}" if words else ""
+    some = sorted(difflib.get_close_matches(word, words, n=_SOME, cutoff=0.0))
+    return f"; known: {', '.join(some)} and {len(words) - len(some)} more{f', which {listing} lists' if listing else ''}"
+
+
+def _near(word: str, words: typing.Sequence[str]) -> str:
+    """Return the word that looks most alike, else one that holds the other, where that is told; empty for none."""
+    if close := difflib.get_close_matches(word, words, n=1, cutoff=0.6):
+        return close[0]
+    parts = [w for w in words if len(w) >= _PART and w in word]
+    wholes = [w for w in words if word in w] if len(word) >= _PART else []
+    return max(parts, key=len) if parts else wholes[0] if len(wholes) == 1 else ""
 
 
 def read_text(path: Path) -> str:
@@ -344,7 +360,7 @@ class Decoder:
         values: dict[str, Any] = {}
         for name, (key, value) in entries.items():
             if name not in fields:
-                self.fail(key, f"there is no key {name!r} here{did_you_mean(name, fields)}")
+                self.fail(key, f"there is no key {name!r} here{_below(name, fields) or did_you_mean(name, fields)}")
             else:
                 of_field, hint = fields[name]
                 values[of_field] = self.decode(value, hint)
@@ -375,6 +391,13 @@ def _fields(kind: type) -> tuple[dict[str, tuple[str, Any]], tuple[str, ...]]:
     fields = {f.name.rstrip("_"): f for f in dataclasses.fields(kind) if f.init}
     required = (n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
     return {name: (f.name, hints[f.name]) for name, f in fields.items()}, tuple(required)
+
+
+def _below(name: str, fields: Mapping[str, tuple[str, Any]]) -> str:
+    """Return ``; did you mean 'x' below 'y'?`` for a key that belongs into one of these fields; empty where it does not."""
+    inner = {outer: tuple(_fields(k)[0]) for outer, (_, k) in fields.items() if isinstance(k, type) and dataclasses.is_dataclass(k)}
+    near = ((outer, word) for outer, words in inner.items() if (word := _near(name, words)) and not _near(name, tuple(fields)))
+    return next((f"; did you mean {word!r} below {outer!r}?" for outer, word in near), "")
 
 
 def _tag(node: yaml.Node) -> str:

@@ -142,7 +142,7 @@ def test_unknown_benchmark(ref: str, expected: str) -> None:
     ("old", "new", "expected"),
     [
         ("severity: low", "severity: lwo", "0.yaml:3:13: 'lwo' is not one of the allowed words; did you mean 'low'?"),
-        ("target: node", "target: host", "0.yaml:4:11: 'host' is not one of the allowed words; known: cluster, docker-host, node"),
+        ("target: node", "target: host", "0.yaml:4:11: 'host' is not one of the allowed words; did you mean 'docker-host'?"),
         ("  rationale: Because.\n  check: {man", "  check: {man", "0.yaml:1:3: the key 'rationale' is missing"),
         ("{manual: {question: Who}}", "{manaul: {question: Who}}", "0.yaml:6:11: there is no check type 'manaul'; did you mean 'manual'?"),
         ("{manual: {question: Who}}", "{manual: {qestion: Who}}", "0.yaml:6:19: the key 'question' is missing\n0.yaml:6:20: there is no key 'qestion' here; did you mean 'question'?"),

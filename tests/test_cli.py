@@ -119,6 +119,8 @@ def test_selection_is_in_the_results(tmp_path: Path) -> None:
         (["evaluate", "missing"], "missing"),
         (["evaluate", "."], "holds no *.evidence.json"),
         (["explain", "docker-image-healthchek"], "did you mean"),
+        (["explain", "nope"], " more, which `auditor benchmarks show NAME` lists"),
+        (["audit", "--demo", "--only", "nope"], " more, which `auditor benchmarks show NAME` lists"),
         (["frobnicate"], "frobnicate"),
     ],
 )

@@ -233,6 +233,14 @@ def test_hints() -> None:
     assert did_you_mean("icd", ["icc", "tls"]) == "; did you mean 'icc'?"
     assert did_you_mean("zzz", ["b", "a"]) == "; known: a, b"
     assert did_you_mean("x", []) == ""
+    assert did_you_mean("ssh_known_hosts_file_path", ["host", "known_hosts"]) == "; did you mean 'known_hosts'?"
+    assert did_you_mean("hosts", ["ssh_known_hosts_file_path", "b"]) == "; did you mean 'ssh_known_hosts_file_path'?"
+    many = [f"control-{n}-of-many" for n in range(300)]
+    assert did_you_mean("control", many[:17]).count("control-") == 6, "which of them is meant isn't told"
+    hint = did_you_mean("zzz", many, "`list`")
+    assert hint.endswith(" and 294 more, which `list` lists")
+    assert hint.count("control-") == 6
+    assert did_you_mean("zzz", many[:16]).count("control-") == 16
     assert min([Mistake("b", 1, 1, ""), Mistake("a", 2, 1, ""), Mistake("a", 1, 9, "")]) == Mistake("a", 1, 9, "")
 
 
