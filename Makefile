@@ -18,7 +18,7 @@ TEST_ARGS ?=
 JOBS ?= 2
 
 AUDIT_PACKAGES := python3-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core
-TEST_PACKAGES := $(AUDIT_PACKAGES) git openssh-server openssh-client sudo docker.io busybox-static dash chromium poppler-utils strace postgresql openscap-scanner prometheus
+TEST_PACKAGES := $(AUDIT_PACKAGES) git openssh-server openssh-client sudo docker.io busybox-static dash chromium poppler-utils strace postgresql openscap-scanner prometheus gawk
 
 .PHONY: help audit test packages-audit packages-test lock docs sbom
 
