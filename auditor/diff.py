@@ -17,16 +17,16 @@ from auditor.score import is_waived, mean, stands
 
 
 class Kind(StrEnum):
-    """What became of a finding. The order is that of reports: the gravest first."""
+    """What became of a finding. The order is that of reports: what got worse, what got better, what stayed."""
 
     NEW = "new failure"  # it fails, and did not before: it passed, was not judged, or was not there
     WORSE = "worse"  # it failed before; now other subjects fail too, or it is waived no longer
     LOST = "not judged any more"  # there was a verdict; now its evidence or its target is missing
+    FIXED = "fixed"  # it failed and passes now
+    BETTER = "better"  # it still fails, for fewer subjects
+    ENDED = "no longer failing"  # it failed; now it doesn't apply, or a person has to decide
     STILL = "still failing"
     MISSING = "still not judged"  # an error in both
-    BETTER = "better"  # it still fails, for fewer subjects
-    FIXED = "fixed"  # it failed and passes now
-    ENDED = "no longer failing"  # it failed; now it doesn't apply, or a person has to decide
     OTHER = "other verdict"  # neither was a failure, and the verdicts differ
     EVIDENCE = "evidence changed"  # the same verdict, not a failure, on other facts
 
@@ -79,7 +79,7 @@ class Difference:
     before: AuditRun
     after: AuditRun
     notes: tuple[str, ...]
-    changes: tuple[Change, ...]  # gravest kind first, then by severity
+    changes: tuple[Change, ...]  # in the order of the kinds, then by severity
     scores: tuple[ScoreChange, ...]
     targets_added: tuple[str, ...] = ()
     targets_gone: tuple[str, ...] = ()

@@ -44,8 +44,8 @@ def lines(difference: Difference) -> Iterator[str]:
         if changes:
             yield ""
             yield f"{_TITLES[kind]} ({len(changes)})"
-            targets, rest = _whole_targets(d, changes)
-            yield from targets[:SHOWN]
+            targets, rest = whole_targets(d, changes)
+            yield from (f"  {line}" for line in targets[:SHOWN])
             if len(targets) > SHOWN:
                 yield f"  and {len(targets) - SHOWN} more targets; --format json has all of them"
             for change in rest[:SHOWN]:
@@ -78,7 +78,7 @@ def _named(run: AuditRun) -> str:
     return f"{clean(run.id, 80)} ({clean(run.started, 30)})"
 
 
-def _whole_targets(difference: Difference, changes: list[Change]) -> tuple[list[str], list[Change]]:
+def whole_targets(difference: Difference, changes: list[Change]) -> tuple[list[str], list[Change]]:
     """Return a line for each target that the later run could not audit, instead of one for each of its findings; and the rest."""
     lost = {t.name: t for t in difference.after.targets if t.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED)}
     by_target: dict[str, list[Change]] = {}
@@ -93,7 +93,7 @@ def _whole_targets(difference: Difference, changes: list[Change]) -> tuple[list[
         failed = sum(fails(c.before) for c in of_it)
         why = lost[name].error or lost[name].status.value
         findings = f"{len(of_it)} finding{'s' if len(of_it) != 1 else ''}, {failed} of them failed"
-        said.append(f"  {clean(name, 50)}: {findings} before: the target was not audited, {clean(why, 400)}")
+        said.append(f"{clean(name, 50)}: {findings} before: the target was not audited, {clean(why, 400)}")
     return said, rest
 
 

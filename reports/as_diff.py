@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.diff import Difference, Kind
-from auditor.difftext import delta, summary, title_of
+from auditor.difftext import delta, summary, title_of, whole_targets
 from reports.as_html import hashed
 from reports.environment import asset, environment
 
@@ -19,6 +19,6 @@ def render(difference: Difference) -> bytes:
     policy = f"default-src 'none'; style-src {hashed(style)}; img-src data:; base-uri 'none'; form-action 'none'"
     page = environment().get_template("diff.html.j2").render(
         d=difference, policy=policy, style=Markup(style), title_of=title_of, delta=delta, summary=summary(difference),  # noqa: S704
-        shown=SHOWN, opened=(Kind.NEW, Kind.WORSE, Kind.LOST, Kind.FIXED),
+        shown=SHOWN, whole_targets=whole_targets, opened=(Kind.NEW, Kind.WORSE, Kind.LOST, Kind.FIXED, Kind.BETTER),
     )  # fmt: skip
     return page.encode("utf-8")

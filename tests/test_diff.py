@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,40 @@ def test_a_recheck_that_reaches_no_target_says_so_once_and_of_what_failed_alone(
     assert [s for s in lines(whole) if "web-1" in s] == [
         "  web-1: 240 findings, 60 of them failed before: the target was not audited, no route"
     ]
+
+
+def test_what_got_better_stands_before_what_stayed_in_text_json_and_page() -> None:
+    before = (
+        finding(PASS, control="1"),
+        finding(control="2"),
+        finding(FAIL, "ab", control="3"),
+        finding(control="4"),
+        finding(ERROR, control="5"),
+    )
+    after = (
+        finding(control="1"),
+        finding(control="2", actual="y"),
+        finding(control="3"),
+        finding(PASS, control="4"),
+        finding(ERROR, control="5"),
+    )
+    found = diff(run(*before), run(*after, name="r2"))
+    titles = ["New failures", "Fixed", "Better: fewer", "Still failing", "Still not judged"]
+    for text in ("\n".join(lines(found)), re.sub(r"^.*?<h2", "", render(found).decode(), flags=re.DOTALL)):
+        places = [text.index(title) for title in titles]
+        assert places == sorted(places)
+    assert [c["kind"] for c in json.loads(to_json(found))["changes"]] == ["new", "fixed", "better", "still", "missing"]
+
+
+def test_a_lost_target_is_a_line_in_the_page_too() -> None:
+    first = run(
+        *(finding(s, control=f"{s.value}-{n}") for s in (FAIL, PASS) for n in range(60)), finding(control="k", target="web-2")
+    )
+    lost = {"web-1": TargetStatus.UNREACHABLE, "web-2": TargetStatus.AUDITED}
+    page = render(diff(first, run(finding(ERROR, control="k", target="web-2"), name="r2", targets=lost))).decode()
+    assert page.count("<p>web-1: 120 findings, 60 of them failed before: the target was not audited, no route</p>") == 1
+    assert page.count("web-1") == 2, "there, and among the scores"
+    assert page.count("<tr><td") == 1, "web-2's, which was audited"
 
 
 def test_a_recheck_without_the_tailoring_of_the_run_says_so() -> None:
