@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import resource
 import signal
 import sys
 import zlib
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +26,8 @@ from typing import Any
 ASSETS = Path(__file__).parent / "assets"
 #: A process that came within so many bytes of its limit failed for want of memory: no single request is larger.
 NEAR = 32 << 20
+#: What of fontTools is loaded when it is used.
+LATE = ("fontTools.subset", "fontTools.varLib.instancer")
 #: Everything that a page may load.
 ALLOWED = {
     "asset:pdf.css": "text/css",
@@ -50,18 +54,66 @@ def exhausted(memory: int) -> bool:
     return peak > memory - NEAR
 
 
-def compress_quickly() -> None:
-    """Have streams compressed at zlib's usual level: its best one takes a tenth of the time for a twentieth of the size."""
+class Late(ModuleType):
+    """Stands for a module of functions and classes that is loaded when one of them is called, if ever."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what loads the module and calls ``name`` of it."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            if sys.modules.get(self.__name__) is self:
+                del sys.modules[self.__name__]
+            return getattr(import_module(self.__name__), name)(*args, **options)
+
+        return call
+
+
+def load() -> ModuleType:
+    """Return WeasyPrint, loaded without what takes as long as a third of a short document. Raises what it raises.
+
+    On Linux it tries names that only other systems know first, and for each of them Python runs gcc, ld and ldconfig. The parts of
+    fontTools are for variable fonts, and for systems without HarfBuzz's subsets.
+    """
+    for name in LATE:
+        sys.modules.setdefault(name, Late(name))
+    if sys.platform == "linux":
+        import ctypes.util
+
+        search, ctypes.util.find_library = ctypes.util.find_library, lambda name: None  # noqa: ARG005
+        try:
+            with contextlib.suppress(OSError), contextlib.redirect_stdout(io.StringIO()):
+                return import_module("weasyprint")
+        finally:
+            ctypes.util.find_library = search
+    return import_module("weasyprint")
+
+
+def hasten() -> None:
+    """Have streams compressed at zlib's usual level (its best one takes ten times as long for a twentieth of the size), and a
+    page's name found at once: every tag of a document names its page, for which all pages are told each time otherwise.
+    """
     from weasyprint.pdf import pydyf
 
     quick = ModuleType("zlib")
     quick.__dict__.update(vars(zlib), compressobj=lambda level=6: zlib.compressobj(min(level, 6)))
     vars(pydyf)["zlib"] = quick
 
+    told = pydyf.PDF.page_references.fget
+
+    def page_references(pdf: Any) -> Any:
+        pages = len(pdf.pages["Kids"])
+        if pdf.__dict__.get("_told", ((), 0))[1] != pages:
+            pdf.__dict__["_told"] = told(pdf), pages
+        return pdf.__dict__["_told"][0]
+
+    pydyf.PDF.page_references = property(page_references)
+
 
 def render(html: str, identifier: bytes) -> bytes:
     """Return the PDF of a page. Raises what WeasyPrint raises; a page that asks for anything but packaged assets is refused."""
-    import weasyprint  # the limits stand first
+    weasyprint = load()  # the limits stand first
     from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse
 
     class Packaged(URLFetcher):  # type: ignore[misc]
@@ -71,7 +123,7 @@ def render(html: str, identifier: bytes) -> bytes:
                 raise FatalURLFetchingError(f"the page asks for {url[:200]!r}, which is no packaged asset")
             return URLFetcherResponse(url, (ASSETS / url.removeprefix("asset:")).read_bytes(), {"Content-Type": kind})
 
-    compress_quickly()
+    hasten()
     document = weasyprint.HTML(string=html, base_url="asset:", url_fetcher=Packaged())
     pdf = document.write_pdf(pdf_variant="pdf/ua-1", pdf_identifier=identifier)
     assert isinstance(pdf, bytes)
@@ -81,8 +133,7 @@ def render(html: str, identifier: bytes) -> bytes:
 def serve(memory: int, cpu: int, clock: int) -> int:
     """Answer page after page until there are no more."""
     with contextlib.suppress(Exception):  # each fork says what is wrong, as a process of its own does
-        import weasyprint  # noqa: F401
-
+        load()
         gc.collect()
         gc.freeze()
     while head := sys.stdin.buffer.read(48):
@@ -119,7 +170,7 @@ def main() -> int:
 def one(memory: int, cpu: int, identifier: str, html: bytes | None = None) -> int:
     """Render a page, by default standard input, to standard output within limits; return the exit code."""
     limit(memory, cpu)
-    gc.set_threshold(200_000, 20, 100)  # layout makes many objects and few cycles: collecting often costs a tenth of the time
+    gc.set_threshold(1_000_000, 20, 100)  # layout makes many objects and few cycles: collecting often costs a tenth of the time
     try:
         given = sys.stdin.buffer.read() if html is None else html
         pdf = render(given.decode("utf-8"), identifier.encode())

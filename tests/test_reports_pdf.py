@@ -67,6 +67,7 @@ def test_can_be_navigated(small):
     assert reader.metadata.author == "audit@ops-1 (uid 1001)"
     assert "pdfuaid" in reader.xmp_metadata.stream.get_data().decode()
     contents = squeeze(reader.pages[1].extract_text())
+    assert ".." not in contents  # dots between a chapter and its page are read aloud, and drawn, one by one
     for chapter, page in ((o.title, reader.get_destination_page_number(o) + 1) for o in reader.outline if not isinstance(o, list)):
         if chapter != "Contents":
             assert f"{page}" in contents.split(squeeze(chapter), 1)[1][:400]
@@ -185,6 +186,26 @@ def test_a_document_that_fails_takes_no_other_with_it():
         with pytest.raises(ReportError, match="process ended before"):
             server.lay_out(small_page, "d" * 32)
         assert server.lay_out(small_page, "e" * 32).startswith(b"%PDF-")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere libraries are searched for")
+def test_loading_the_library_runs_no_compiler_and_loads_no_more_than_it_needs():
+    code = """if True:
+    import sys
+    started = []
+    sys.addaudithook(lambda event, args: started.append(args[0]) if event == "subprocess.Popen" else None)
+    import pdf_child
+    fonts = pdf_child.load().pdf.fonts
+    assert not started, started
+    assert not [m for m in sys.modules if m.startswith("fontTools.subset.")]
+    assert fonts.subset.Options(layout_features=["kern"]).layout_features == ["kern"]  # what is called is the real thing
+    import fontTools.subset
+    assert isinstance(fonts.subset.Options(), fontTools.subset.Options)
+    import ctypes.util
+    assert ctypes.util.find_library("c")
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(pdf_child.__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_fonts_are_its_own(small):
