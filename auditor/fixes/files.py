@@ -41,6 +41,9 @@ def file_owner(fix: Chown, case: Case) -> Iterator[Step]:
     for observation, path in failing_paths(case):
         if not safe_path(path):
             yield unsafe(case, observation)
+        elif "etcd runs as uid" in observation.actual and not observation.actual.endswith("etcd runs as uid 0"):
+            words = f"Give {path} to the account that etcd runs as here, or run it as {fix.user}: {observation.actual}"
+            yield Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)
         elif "runs without root as uid" in observation.expected:
             words = f"Give {path} back to the account of its engine: {observation.expected}"
             yield Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*")
+#: What a flag may be given without anything that a shell, YAML or a list of values could take for more than it is.
+_WORD = re.compile(r"[A-Za-z0-9_./:=+@-]+")
 _FLAG = re.compile(r"--[a-z0-9][a-z0-9-]*")
 
 
@@ -38,12 +40,16 @@ class EngineSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubeletSetting:
-    """A dotted key of the kubelet's configuration file gets a value. ``flag`` is the deprecated flag that would override it."""
+    """A dotted key of the kubelet's configuration file gets a value. ``flag`` is the deprecated flag that would override it.
+
+    ``caution`` says what to look at before.
+    """
 
     key: str
     value: Any = None
     flag: str = ""
     remove: bool = False
+    caution: str = ""
 
     def __post_init__(self) -> None:
         _require(_KEY, self.key, "key")
@@ -55,19 +61,37 @@ class KubeletSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramFlag:
-    """A flag of a program gets a ``value``, elements are added to or taken out of its list, or it is taken away (``unset``)."""
+    """A flag of a program of the control plane gets a ``value``, its list gains or loses elements, or it goes (``unset``).
 
-    program: Literal["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet"]
+    A list as a value is written with commas. ``needs`` is another flag without which this one does nothing; ``caution`` says what
+    to look at before.
+    """
+
+    program: Literal["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"]
     flag: str
-    value: str | None = None
+    value: Any = None
     add: tuple[str, ...] = ()
     take: tuple[str, ...] = ()
     unset: bool = False
+    needs: str = ""
+    caution: str = ""
 
     def __post_init__(self) -> None:
         _require(_FLAG, self.flag, "flag")
+        if self.needs:
+            _require(_FLAG, self.needs, "needs")
         if sum((self.value is not None, bool(self.add), bool(self.take), self.unset)) != 1:
             raise ValueError("give exactly one of value, add, take and unset")
+        words = self.value if isinstance(self.value, tuple | list) else (self.value,) if self.value is not None else ()
+        for word in (*words, *self.add, *self.take):
+            _require(_WORD, self.text(word), "value")
+
+    @staticmethod
+    def text(value: Any) -> str:
+        """Return a value as the program reads it."""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +101,7 @@ class Chmod:
     keep: str
 
     def __post_init__(self) -> None:
-        _require(re.compile(r"[0-7]{4}"), self.keep, "keep")
+        _require(re.compile(r"[0-7]{3,4}"), self.keep, "keep")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +161,7 @@ class ImageBuild:
 class ObjectField:
     """A dotted field of the failing Kubernetes objects gets a value (a merge patch)."""
 
-    kind: Literal["serviceaccount", "pod", "deployment"]
+    kind: Literal["serviceaccount"]
     field: str
     value: Any
 
@@ -146,16 +170,42 @@ class ObjectField:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadField:
+    """A dotted field of the failing workloads gets a value, in the ``pod`` template or in every ``container`` that fails."""
+
+    pod: str = ""
+    container: str = ""
+    value: Any
+
+    def __post_init__(self) -> None:
+        if bool(self.pod) == bool(self.container):
+            raise ValueError("give either pod or container")
+        _require(_KEY, self.pod or self.container, "field")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceLabel:
-    """The namespaces of the failing objects get a label."""
+    """The failing namespaces get a label; where several controls ask for Pod Security levels, the strictest."""
 
     label: str
     value: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenyTraffic:
+    """The failing namespaces get a network policy that selects every pod and allows nothing of these ``types``."""
+
+    types: tuple[Literal["Ingress", "Egress"], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantReview:
+    """The failing bindings and roles are for a person to change: each is named, with the command that shows it."""
+
+
 Fix = (
     EngineSetting | KubeletSetting | ProgramFlag | Chmod | Chown | AuditWatch | ContainerOption | ImageBuild | ObjectField
-    | NamespaceLabel
+    | WorkloadField | NamespaceLabel | DenyTraffic | GrantReview
 )  # fmt: skip
 
 #: The names that benchmark files use.
@@ -169,5 +219,8 @@ KINDS: dict[str, type] = {
     "container_option": ContainerOption,
     "image_build": ImageBuild,
     "object_field": ObjectField,
+    "workload_field": WorkloadField,
     "namespace_label": NamespaceLabel,
+    "deny_traffic": DenyTraffic,
+    "grant_review": GrantReview,
 }
