@@ -17,7 +17,7 @@ ARROWS = {
     "auditor.session": {"auditor", "checks", "reports"},  # the command line's own room
     "auditor.schema": {"auditor.catalogue", "auditor.fixes.kinds", "auditor.inventoryfile", "auditor.model", "checks"},
     "auditor.model": {"auditor.fixes.kinds", "auditor.registers"},
-    "auditor.fixes": {"auditor.facts", "auditor.fixes", "auditor.model", "checks"},
+    "auditor.fixes": {"auditor.__version__", "auditor.facts", "auditor.fixes", "auditor.model", "auditor.terminal", "checks"},
     "auditor.fixes.kinds": set(),
     "auditor.queries": {"auditor.model"},
     "auditor.registers": set(),
@@ -41,10 +41,18 @@ ARROWS = {
     "auditor.databases": set(),
     "auditor.migrations": set(),
     "auditor.past": set(),
+    "auditor.pades": {"auditor.credentials", "auditor.signing", "auditor.yamlfile", "reports.error"},
     "auditor.diff": {"auditor.model", "auditor.past", "auditor.score"},
     "auditor.recheck": {"auditor.model", "auditor.score"},
     "auditor.cli_history": {"auditor", "reports"},  # the command line's own room
-    "auditor.catalogue": {"auditor.editions", "auditor.facts", "auditor.fixes.kinds", "auditor.model", "auditor.places", "auditor.yamlfile"},
+    "auditor.catalogue": {
+        "auditor.editions",
+        "auditor.facts",
+        "auditor.fixes.kinds",
+        "auditor.model",
+        "auditor.places",
+        "auditor.yamlfile",
+    },
     "auditor.places": set(),
     "auditor.editions": {"auditor.facts"},
     "auditor.versions": {"auditor.editions", "auditor.facts", "auditor.model", "auditor.targets"},

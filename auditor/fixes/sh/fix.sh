@@ -307,21 +307,45 @@ EOF
   return 10
 }
 
+# place_of PATH: like trusted, also for a file whose folder is not there yet
+place_of() {
+  if [ -d "${1%/*}" ]; then trusted "$1" || return 1; else trusted "${1%/*/*}" && real=${real%/}/${1#"${1%/*/*}/"}; fi
+}
+
 # have_lines PATH MODE LINES...: the file holds these lines, whatever else it holds
 have_lines() {
-  place=$1 bits=$2
+  place=$1 bits=$2 missing=''
   shift 2
-  if [ ! -d "${place%/*}" ]; then trusted "${place%/*/*}" || return 1; real=$place; else trusted "$place" || return 1; fi
-  target_file=$real missing=''
+  place_of "$place" || return 1
+  target_file=$real
   for line in "$@"; do
     if [ ! -f "$target_file" ] || ! grep -Fxq -e "$line" -- "$target_file"; then missing="$missing$line$newline"; fi
   done
   [ -n "$missing" ] || return 0
-  [ ! -f "$target_file" ] || one_name "$target_file" || return 1
-  [ -z "$check" ] || return 10
   before=''
   if [ -f "$target_file" ]; then before=$(cat -- "$target_file") || return 1; fi
-  printf '%s' "${before:+$before$newline}$missing" | replace "$target_file" "$bits" || return 1
+  new_content "${before:+$before$newline}$missing" "$bits"
+}
+
+# whole_file PATH MODE LINES...: the file holds these lines and nothing else
+whole_file() {
+  place=$1 bits=$2
+  shift 2
+  place_of "$place" || return 1
+  target_file=$real
+  content=$(printf '%s\n' "$@" && printf x)
+  if [ -f "$target_file" ] && [ "$(cat -- "$target_file" && printf x)" = "$content" ]; then return 0; fi
+  new_content "${content%x}" "$bits"
+}
+
+# new_content CONTENT MODE VALIDATE...: write $target_file unless this is a check
+new_content() {
+  content=$1
+  shift
+  [ ! -e "$target_file" ] || [ -f "$target_file" ] || { why "$target_file is not a file"; return 1; }
+  one_name "$target_file" || return 1
+  [ -z "$check" ] || return 10
+  printf '%s' "$content" | replace "$target_file" "$@" || return 1
   return 10
 }
 
@@ -338,16 +362,17 @@ first() {
   "$@"
 }
 
-# unless WANTED COUNT SHOWS... COMMAND...: run COMMAND unless SHOWS, which has COUNT words, prints WANTED
+# unless WANTED INPUT COUNT SHOWS... COMMAND...: give INPUT to COMMAND unless SHOWS, which has COUNT words, prints WANTED
 unless() {
-  goal=$1 length=$2
-  shift 2
-  now=$(first "$length" "$@" 2>/dev/null)
+  goal=$1 input=$2 length=$3
+  shift 3
+  now=$(first "$length" "$@" 2>/dev/null) || now='not known'
   [ "$now" != "$goal" ] || return 0
   [ -z "$check" ] || return 10
   shift "$length"
   have "$1" || { why "there is no $1 here"; return 1; }
-  "$@" || return 1
+  undo "# $(printf '%s' "$*" | tr '\000-\037\177' ' '); before it was: $(printf '%s' "$now" | tr '\000-\037\177' ' ')" || return 1
+  if [ -n "$input" ]; then printf '%s' "$input" | "$@" || return 1; else "$@" </dev/null || return 1; fi
   return 10
 }
 
@@ -373,12 +398,10 @@ service_do() {
 
 # set_json PATH KEY VALUE VALIDATE...: KEY is a JSON array of names; VALUE is JSON, or empty to take the key out
 set_json() {
-  place=$1 key=$2 value=$3
+  key=$2 value=$3
+  place_of "$1" || return 1
   shift 3
-  if [ ! -d "${place%/*}" ]; then trusted "${place%/*/*}" || return 1; real=$place; else trusted "$place" || return 1; fi
   target_file=$real
-  [ ! -e "$target_file" ] || [ -f "$target_file" ] || { why "$target_file is not a file"; return 1; }
-  one_name "$target_file" || return 1
   if have python3 && python3 -I -c '' >/dev/null 2>&1; then
     changed=$(python3 -I -c "$edit_json" "$target_file" "$key" "$value" && printf x)
   elif have jq; then
@@ -390,9 +413,21 @@ set_json() {
   [ -n "$changed" ] || { why "$target_file could not be read as JSON"; return 1; }
   changed=${changed%x}
   [ -n "$changed" ] || return 0
-  [ -z "$check" ] || return 10
-  printf '%s' "$changed" | replace "$target_file" 0600 "$@" || return 1
-  return 10
+  new_content "$changed" 0600 "$@"
+}
+
+# set_yaml PATH DO AT TEXT VALIDATE...: what yaml_edit makes of the file with DO AT TEXT
+set_yaml() {
+  do=$2 at=$3 value=$4
+  place_of "$1" || return 1
+  shift 4
+  target_file=$real from=/dev/null
+  [ ! -e "$target_file" ] || from=$target_file
+  heard=$(yaml_edit "$do" "$at" "$value" <"$from" 2>&1 && printf x)
+  case $heard in *x) ;; *) why "$target_file was not changed: $heard"; return 1 ;; esac
+  changed=$(yaml_edit "$do" "$at" "$value" <"$from" && printf x) || return 1
+  [ "$changed" != "$(cat -- "$from" && printf x)" ] || return 0
+  new_content "${changed%x}" 0600 "$@"
 }
 
 # Prints the new content, nothing when the file is so already.

@@ -1,0 +1,118 @@
+"""A plan for reading: what is done why, in order, with commands to copy. What comes from evidence stands in code, inert."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from auditor import __version__
+from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
+from auditor.fixes.words import DISTURBS, line, origin
+
+_SPECIAL = "\\`*_{}[]<>()#+!|~&"
+
+
+def text(words: str) -> str:
+    """Return words that no reader of Markdown takes for markup, a link or HTML."""
+    return "".join(f"\\{c}" if c in _SPECIAL else c for c in line(words, 4000))
+
+
+def code(lines: list[str]) -> str:
+    """Return lines as a block of code whose fence nothing in it can close."""
+    body = [line(one, 4000) for one in lines]
+    fence = "`" * max(3, *(_run_of_backticks(one) + 1 for one in body))
+    return "\n".join([f"{fence}sh", *body, fence])
+
+
+def _run_of_backticks(one: str) -> int:
+    longest = current = 0
+    for character in one:
+        current = current + 1 if character == "`" else 0
+        longest = max(longest, current)
+    return longest
+
+
+def render(plan: Plan) -> str:
+    """Return the document."""
+    parts = [f"# Fixes for {text(plan.target)}", *(text(t) for t in origin(plan, __version__))]
+    doable = [s for s in plan.steps if not isinstance(s.action, ByHand)]
+    groups = (
+        ("Without a restart", "These disturb nothing.", [s for s in doable if not s.effect.disruptive]),
+        ("With a restart", "Choose a time for these.", [s for s in doable if s.effect.disruptive]),
+        ("By hand", "These take a decision, or more than is known here.", [s for s in plan.steps if isinstance(s.action, ByHand)]),
+    )
+    number = 0
+    for title, about, steps in groups:
+        if not steps:
+            continue
+        parts += [f"## {title}", about]
+        for step in steps:
+            number += 1
+            parts += _step(number, step)
+        parts += _afters(steps)
+    if plan.open:
+        parts += ["## Failures without a fix", "What it takes can't be said in commands."]
+        parts += [f"- **{text(label)}** {text(title)}: {text(why)}" for label, title, why in plan.open]
+    if not plan.steps and not plan.open:
+        parts.append("Nothing failed.")
+    return "\n\n".join(parts).replace("\n\n- **", "\n- **") + "\n"
+
+
+def _step(number: int, step: Step) -> list[str]:
+    parts = [f"### {number}. {text(step.words)}", f"Controls: {text(', '.join(step.controls))}"]
+    if DISTURBS[step.effect]:
+        parts[-1] += f". **Disturbs:** it {DISTURBS[step.effect]}."
+    if step.caution:
+        parts.append(f"> {text(step.caution)}")
+    commands = _commands(step.action)
+    if commands:
+        parts.append(code(commands))
+    return parts
+
+
+def _afters(steps: list[Step]) -> list[str]:
+    afters = dict.fromkeys(s.after for s in steps if s.after is not None)
+    return [part for after in afters for part in (f"Afterwards, once: {text(after.words)}", code([_command(after)]))]
+
+
+def _command(after: After) -> str:
+    return f"systemctl {after.verb} {shlex.quote(after.service)}" if after.service else shlex.join(after.command)
+
+
+def _commands(action: Any) -> list[str]:
+    """Return what a person would type for an action."""
+    match action:
+        case KeepBits(path=path, keep=keep):
+            return [f"chmod {_taken(keep)} -- {shlex.quote(path)}"]
+        case Own(path=path, user=user, group=group):
+            owner = f"{user}:{group}" if group else user
+            return [f"chown -h {shlex.quote(owner)} -- {shlex.quote(path)}"]
+        case HaveLines(path=path, lines=lines, whole=whole):
+            end = ">" if whole else ">>"
+            return [f"printf '%s\\n' {shlex.join(lines)} {end} {shlex.quote(path)}"]
+        case SetKey(path=path, key=key, value=value):
+            said = "take it out" if value is REMOVED else json.dumps(value)
+            return [f"# in {path}", f"{'.'.join(key)}: {said}"]
+        case SetFlag(path=path, program=program, flag=flag, value=value):
+            said = f"without {flag}" if value is None else f"{flag}={value}"
+            return [f"# in {path}, command of {program}", said]
+        case Run(command=command, stdin=stdin):
+            return [shlex.join(command) + (f" <<'END'\n{stdin}\nEND" if stdin else "")]
+        case ByHand(lines=lines):
+            return list(lines)
+    return []
+
+
+def _taken(keep: int) -> str:
+    """Return what takes away all bits but some, in chmod's words."""
+    names = (("u", 0o700), ("g", 0o070), ("o", 0o007))
+    parts = []
+    for who, mask in names:
+        kept = (keep & mask) >> {"u": 6, "g": 3, "o": 0}[who]
+        gone = "".join(letter for letter, bit in (("r", 4), ("w", 2), ("x", 1)) if not kept & bit)
+        special = {"u": ("s", 0o4000), "g": ("s", 0o2000), "o": ("t", 0o1000)}[who]
+        gone += special[0] if not keep & special[1] else ""
+        if gone:
+            parts.append(f"{who}-{gone}")
+    return ",".join(parts)

@@ -1,0 +1,103 @@
+"""A plan as one POSIX shell script, with check mode and back-ups. Every word of it that comes from evidence is quoted."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from auditor import __version__
+from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
+from auditor.fixes.words import DISTURBS, line, origin
+from auditor.fixes.yamltext import one_line
+
+
+@cache
+def part(name: str) -> str:
+    """Return a part of the library."""
+    return (resources.files("auditor.fixes") / "sh" / name).read_text(encoding="ascii")
+
+
+def quote(text: str) -> str:
+    """Return a text as one word of a shell command, which means itself and nothing else. Raises ValueError for a NUL."""
+    if "\0" in text:
+        raise ValueError("a NUL can't be part of a command")
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def render(plan: Plan) -> str:
+    """Return the script."""
+    yaml = any(isinstance(s.action, SetFlag) or (isinstance(s.action, SetKey) and s.action.format == "yaml") for s in plan.steps)
+    afters = _afters(plan)
+    lines = ["#!/bin/sh", *(f"# {text}" for text in origin(plan, __version__)), "", part("fix.sh")]
+    lines += [part("yaml.sh")] if yaml else []
+    lines += [f'begin {quote(_plain(plan.run))} {quote(line(plan.target))} "$@"', ""]
+    lines += [_step(number, step, afters) for number, step in enumerate(plan.steps, 1)]
+    # A restart makes a reload of the same program needless, so restarts come first.
+    for after, name in sorted(afters.items(), key=lambda a: (a[0].verb != "restart", a[1])):
+        lines.append(_words("after", name, line(after.words), *_done(after)))
+    lines += [f"# without a fix: {line(label)} {line(title)}" for label, title, _ in plan.open]
+    lines.append(_words("finish", str(len(plan.open))))
+    return "\n".join(lines) + "\n"
+
+
+def _plain(run: str) -> str:
+    """Return a run's id as part of a folder's name."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in run)[:80] or "run"
+
+
+def _afters(plan: Plan) -> dict[After, str]:
+    found: dict[After, str] = {}
+    for step in plan.steps:
+        if step.after is not None:
+            found.setdefault(step.after, f"after-{len(found) + 1}")
+    return found
+
+
+def _words(*words: str) -> str:
+    head, *rest = words
+    return " ".join((head, *map(quote, rest)))
+
+
+def _step(number: int, step: Step, afters: dict[After, str]) -> str:
+    controls = ";".join(line(c) for c in step.controls)
+    effect = DISTURBS[step.effect]
+    said = [f"# {line(step.caution, 2000)}"] if step.caution else []
+    if isinstance(step.action, ByHand):
+        lines = [part for text in step.action.lines for part in (line(one, 2000) for one in text.splitlines()) if part]
+        return "\n".join([*said, _words("by_hand", str(number), effect, controls, line(step.action.words, 2000), *lines), ""])
+    name = afters[step.after] if step.after is not None else ""
+    called = _words("step", str(number), effect, controls, line(step.words), name, *_action(step.action))
+    return "\n".join([*said, called, ""])
+
+
+def _json(value: Any) -> str:
+    return "" if value is REMOVED else json.dumps(value)
+
+
+def _action(action: Any) -> tuple[str, ...]:
+    """Return the library's function that does an action, with its arguments."""
+    match action:
+        case KeepBits(path=path, keep=keep):
+            return ("keep_bits", path, f"{keep:04o}")
+        case Own(path=path, user=user, group=group):
+            return ("own", path, user, group)
+        case HaveLines(path=path, lines=lines, mode=mode, whole=whole):
+            return ("whole_file" if whole else "have_lines", path, f"{mode:04o}", *lines)
+        case SetKey(format="json", path=path, key=key, value=value, validate=validate):
+            return ("set_json", path, json.dumps(key), _json(value), *validate)
+        case SetKey(path=path, key=key, value=value, validate=validate):
+            do = ("unset", ".".join(key), "") if value is REMOVED else ("set", ".".join(key), one_line(value))
+            return ("set_yaml", path, *do, *validate)
+        case SetFlag(path=path, program=program, flag=flag, value=None):
+            return ("set_yaml", path, "unflag", program, flag)
+        case SetFlag(path=path, program=program, flag=flag, value=value):
+            return ("set_yaml", path, "flag", program, f"{flag}={value}")
+        case Run(command=command, shows=shows, wanted=wanted, stdin=stdin):
+            return ("unless", wanted, stdin, str(len(shows)), *shows, *command)
+    raise TypeError(f"no way to write {type(action).__name__} in a script")
+
+
+def _done(after: After) -> tuple[str, ...]:
+    return ("service_do", after.verb, after.service) if after.service else ("command_do", *after.command)
