@@ -45,7 +45,8 @@ class Collector:
     """Collects from every target of an inventory, several at once.
 
     ``host_facts`` and ``cluster_facts`` are what the selected controls need; ``deadline`` is how many seconds a run may take.
-    ``credentials`` are the logins' secrets; without them they are read when the run begins.
+    ``credentials`` are the logins' secrets; without them they are read when the run begins. ``rate`` is how many SSH connections
+    may be begun in a second.
     """
 
     inventory: Inventory
@@ -54,6 +55,7 @@ class Collector:
     jobs: int = 16
     deadline: float | None = None
     credentials: Credentials | None = None
+    rate: float | None = None
     stopped: bool = field(default=False, init=False)
     _ssh: Any = field(default=None, init=False)
     _done: SimpleQueue[Evidence | None] = field(default_factory=SimpleQueue, init=False)
@@ -72,7 +74,7 @@ class Collector:
         """
         end = None if self.deadline is None else time.monotonic() + self.deadline
         if any(isinstance(t, HostSpec) and t.transport == "ssh" for t in targets):
-            self._ssh = _Ssh(self.inventory, self.credentials or resolve(self.inventory))
+            self._ssh = _Ssh(self.inventory, self.credentials or resolve(self.inventory), self.rate)
         left: dict[str, Spec] = {t.name: t for t in targets}
         waiting = deque(targets)
         self._room = threading.Semaphore(2 * self.jobs)
@@ -177,7 +179,7 @@ def _affordable(jobs: int) -> int:
 class _Ssh:
     """The SSH side, made (and paramiko imported) only when a target needs it."""
 
-    def __init__(self, inventory: Inventory, credentials: Credentials) -> None:
+    def __init__(self, inventory: Inventory, credentials: Credentials, rate: float | None) -> None:
         from auditor.transports.logins import Hops
         from auditor.transports.ssh import Connections
 
@@ -185,7 +187,7 @@ class _Ssh:
             self.hops = Hops(inventory, secrets=credentials.of)
         except TargetError as error:
             raise InputError([Mistake("ssh_config", 0, 0, error.problem.detail)]) from None
-        self.connections = Connections()
+        self.connections = Connections(rate=rate)
 
 
 def _silent(records: Answers, stdout: bytes) -> Problem:

@@ -63,10 +63,33 @@ class _Way:
     problem: Problem | None = None
 
 
-class Connections:
-    """SSH connections of one audit. Connections to jump hosts are shared; close them all with `close`."""
+class Pace:
+    """Lets threads go on one by one, at most ``rate`` a second; None is no limit."""
 
-    def __init__(self, retries: tuple[float, ...] = RETRIES) -> None:
+    def __init__(self, rate: float | None) -> None:
+        self._gap = 1 / rate if rate else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, given_up: threading.Event) -> float:
+        """Wait for one's turn, or until all is given up; return for how many seconds."""
+        if not self._gap:
+            return 0.0
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._gap
+        given_up.wait(turn - now)
+        return turn - now
+
+
+class Connections:
+    """SSH connections of one audit. Connections to jump hosts are shared; close them all with `close`.
+
+    ``rate`` is how many are begun in a second at most, first and later attempts, jump hosts and those behind them alike.
+    """
+
+    def __init__(self, retries: tuple[float, ...] = RETRIES, rate: float | None = None) -> None:
         # What goes wrong is raised and reported; without a handler Python would print paramiko's tracebacks as well.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
         self._ways: dict[tuple[Login, ...], _Way] = {}
@@ -75,6 +98,7 @@ class Connections:
         self._keys = Keys()
         self._retries = retries
         self._given_up = threading.Event()
+        self._pace = Pace(rate)
 
     def close(self) -> None:
         """Close every connection, those in use too, and open no other: the audit is over or given up."""
@@ -168,11 +192,13 @@ class Connections:
         begun = time.monotonic()
         for wait in self._retries:
             pause = wait * random.uniform(0.5, 1.5)  # noqa: S311 - not a secret
+            begun += self._pace.wait(self._given_up)  # which is no time that the host took
             try:
                 return attempt()
             except _DroppedError:
                 if time.monotonic() + pause - begun > login.connect_timeout or self._given_up.wait(pause):
                     raise
+        self._pace.wait(self._given_up)
         return attempt()
 
     def _trusted(self, login: Login, jump: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from auditor.collect import Collector
 from auditor.inventory import HostSpec, Inventory, SshOptions
+from auditor.model import TargetStatus
 from auditor.transports import ssh as ssh_transport
 from tests.support import broken
 from tests.support.auditing import Result, audit, auditor, host_entry, write_inventory
@@ -270,6 +272,27 @@ def test_out_of_file_descriptors(node: KubeNode, tmp_path: Path) -> None:
     lost = [t["error"] for t in result.document["targets"] if t["error"]]
     assert len(result.document["targets"]) == 40
     assert lost == []  # it asks fewer at once
+
+
+def test_connections_a_second() -> None:
+    """First and later attempts of all hosts together are begun at the rate that was asked for, and none is left out for it."""
+    rate, taken = 20.0, []
+
+    def behave(_: broken.Peer, connection: socket.socket) -> None:
+        taken.append(time.monotonic())
+        connection.close()
+
+    with broken.peer(behave) as peer:
+        hosts = [
+            HostSpec(name=f"h{i}", address="127.0.0.1", ssh=SshOptions(user="root", port=peer.port, connect_timeout=1))
+            for i in range(8)
+        ]
+        start = time.monotonic()
+        found = list(Collector(Inventory(hosts=tuple(hosts)), frozenset(), frozenset(), 8, rate=rate).run(list(hosts)))
+    assert [e.status for e in found] == [TargetStatus.UNREACHABLE] * 8
+    assert len(taken) > 8  # a host that hangs up is tried again
+    early = [n for n, at in enumerate(sorted(taken)) if at < start + n / rate]
+    assert early == []
 
 
 def test_a_clock_that_jumps(node: KubeNode, monkeypatch: pytest.MonkeyPatch) -> None:
