@@ -66,7 +66,19 @@ reporting = _options(
         metavar="LIST",
         help="PDF documents, with commas: by-control, summary, per-target (one a target).",
     ),
-)
+    click.option(
+        "--pdf-certificate", type=click.Path(dir_okay=False, path_type=Path),
+        help="Sign the PDF (PAdES) with this certificate: PKCS #12, or PEM.",
+    ),
+    click.option(
+        "--pdf-key", type=click.Path(dir_okay=False, path_type=Path), help="Its private key, if that is a PEM file of its own."
+    ),
+    click.option("--pdf-password-env", metavar="NAME", help="Environment variable with that key's password."),
+    click.option(
+        "--pdf-password-file", type=click.Path(dir_okay=False, path_type=Path),
+        help="File with that key's password in its first line.",
+    ),
+)  # fmt: skip
 signing = _options(
     click.option(
         "--signing-key", type=click.Path(dir_okay=False, path_type=Path),
@@ -226,17 +238,17 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
 @reporting
 @signing
 @storing
-def report(run: str, store: str | None, output: Path | None, formats: str, pdf: str, **options: Any) -> None:
+def report(run: str, store: str | None, output: Path | None, pdf: str, **options: Any) -> None:
     """Write the reports of a run of the history again (its id, the beginning of it, or "latest")."""
     import reports
 
-    wanted = session.formats_of(formats)
+    wanted = session.formats_of(options["formats"])
     session.pdf_modes(pdf)
     session.check_signing(options)
     kept = session.open_store(store)
     found = kept.load(run)
     key = session.signing_key(options)
-    told = replace(session.report_options(found.id, pdf, kept), signer=key.fingerprint if key else "")
+    told = replace(session.report_options(found.id, pdf, kept), signer=key.fingerprint if key else "", seal=options["seal"])
     folder = output or Path(f"cis-audit-{found.id}")
     written = reports.write(found, folder, wanted, told)
     problems = session.seal(found, folder, written, key, kept)

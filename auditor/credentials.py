@@ -84,31 +84,34 @@ def _read(place: Place, count: int) -> str:
             raise ValueError(f"{kind}_env: the environment variable {name} is not set")
         return secret
     if how == "file":
-        return _of_file(Path(name), kind)
+        try:
+            return of_file(Path(name), kind)
+        except ValueError as error:
+            raise ValueError(f"{kind}_file: {error}") from None
     return _asked(f"SSH {kind} for {name} ({count} host{'s' if count != 1 else ''}): ", kind)
 
 
-def _of_file(path: Path, kind: str) -> str:
-    """Return the first line of a file that is its owner's alone (ours or root's)."""
+def of_file(path: Path, kind: str) -> str:
+    """Return the first line of a file that is its owner's alone (ours or root's), a ``kind`` of secret. Raises ValueError."""
     try:
         with path.open("rb") as opened:
             seen = os.fstat(opened.fileno())
             if not stat.S_ISREG(seen.st_mode):
-                raise ValueError(f"{kind}_file: {path} is no file")
+                raise ValueError(f"{path} is no file")
             if seen.st_mode & 0o077:
-                raise ValueError(f"{kind}_file: {path} has the mode {seen.st_mode & 0o7777:04o}: others may use it; make it 0600")
+                raise ValueError(f"{path} has the mode {seen.st_mode & 0o7777:04o}: others may use it; make it 0600")
             if seen.st_uid not in (0, os.geteuid()):
-                raise ValueError(f"{kind}_file: {path} belongs to another account (uid {seen.st_uid})")
+                raise ValueError(f"{path} belongs to another account (uid {seen.st_uid})")
             content = opened.read(_LIMIT + 1)
     except OSError as error:
-        raise ValueError(f"{kind}_file: {path} can't be read: {error.strerror}") from None
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None
     line = content.split(b"\n", 1)[0].removesuffix(b"\r")
     if not line or len(line) > _LIMIT:
-        raise ValueError(f"{kind}_file: {path} holds no {kind} in its first line")
+        raise ValueError(f"{path} holds no {kind} in its first line")
     try:
         return line.decode()
     except UnicodeDecodeError:
-        raise ValueError(f"{kind}_file: {path} is no UTF-8 text") from None
+        raise ValueError(f"{path} is no UTF-8 text") from None
 
 
 def _asked(question: str, kind: str) -> str:

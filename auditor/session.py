@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from auditor.catalogue import Library
     from auditor.inventory import Inventory
     from auditor.model import AuditRun, Evidence
+    from auditor.pades import Seal
     from auditor.signing import SigningKey
     from auditor.summary import Gates
     from auditor.tailoring import Tailoring
@@ -259,7 +260,7 @@ def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Ga
         except Exception as error:  # noqa: BLE001 - reports without a past are better than none
             problems.append(f"earlier runs can't be read, so the reports hold no trend: {error}")
     key = signing_key(options)
-    told = dataclasses.replace(told, signer=key.fingerprint if key else "")
+    told = dataclasses.replace(told, signer=key.fingerprint if key else "", seal=options.get("seal"))
     for name in formats:
         try:
             written += reports.write(run, folder, [name], told)
@@ -273,7 +274,11 @@ def finish(run: AuditRun, options: dict[str, Any], formats: list[str], gates: Ga
 
 
 def check_signing(options: dict[str, Any]) -> None:
-    """Find out before the audit that the key that was given can't sign. Raises `click.UsageError` and `InputError`."""
+    """Find out before the audit that a key or certificate that was given can't sign. Raises `click.UsageError` and `InputError`.
+
+    What signs PDFs is ``options["seal"]`` afterwards.
+    """
+    options["seal"] = _seal(options)
     if options.get("signing_key") is None:
         return
     if options.get("no_sign"):
@@ -281,6 +286,21 @@ def check_signing(options: dict[str, Any]) -> None:
     from auditor.signing import load_signing_key
 
     load_signing_key(options["signing_key"])
+
+
+def _seal(options: dict[str, Any]) -> Seal | None:
+    certificate, key, variable, file = (options.get(f"pdf_{n}") for n in ("certificate", "key", "password_env", "password_file"))
+    if certificate is None:
+        if key or variable or file:
+            raise click.UsageError("--pdf-key, --pdf-password-env and --pdf-password-file go with --pdf-certificate")
+        return None
+    if variable and file:
+        raise click.UsageError("one of --pdf-password-env and --pdf-password-file")
+    if "pdf" not in formats_of(options["formats"]):
+        raise click.UsageError("--pdf-certificate signs the PDF, which --format leaves out")
+    from auditor.pades import load
+
+    return load(certificate, key, variable, file)
 
 
 def signing_key(options: dict[str, Any]) -> SigningKey | None:

@@ -121,7 +121,7 @@ def load_signing_key(path: Path) -> SigningKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
-    data = _read(path, private=True)
+    data = read_file(path, private=True)
     load = load_ssh_private_key if b"OPENSSH PRIVATE KEY" in data else load_pem_private_key
     try:
         key = load(data, password=None)
@@ -138,7 +138,7 @@ def load_public_key(path: Path) -> PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
 
-    data = _read(path, private=False)
+    data = read_file(path, private=False)
     if b"PRIVATE KEY" in data:
         raise _wrong(path, "is a private key; a public one is wanted, such as: openssl pkey -in FILE -pubout")
     load = load_ssh_public_key if data.startswith(b"ssh-") else load_pem_public_key
@@ -218,7 +218,8 @@ def _wrong(path: Path, message: str) -> InputError:
     return InputError([Mistake(str(path), 0, 0, message)])
 
 
-def _read(path: Path, *, private: bool) -> bytes:
+def read_file(path: Path, *, private: bool) -> bytes:
+    """Return the content of a key's or certificate's file, which nobody else may read if it is ``private``. Raises `InputError`."""
     try:
         with path.open("rb") as file:
             seen = os.fstat(file.fileno())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from auditor.files import write_private
 from auditor.model import AuditRun
@@ -54,19 +54,30 @@ SEVERAL: dict[str, str] = {"xccdf": "benchmark", "hdf": "target"}
 #: What the PDF can hold: everything once, grouped by control; only the summary; one document a target with its full detail.
 PDF_MODES = ("by-control", "summary", "per-target")
 
-__all__ = ["FILES", "FORMATS", "PDF_MODES", "SEVERAL", "Options", "ReportError", "render", "write"]
+__all__ = ["FILES", "FORMATS", "PDF_MODES", "SEVERAL", "Options", "ReportError", "Seal", "render", "write"]
+
+
+class Seal(Protocol):
+    """A certificate that signs PDFs: ``told`` says in words whose it is."""
+
+    @property
+    def told(self) -> str: ...  # noqa: D102
+
+    def sign(self, pdf: bytes) -> bytes:
+        """Return a PDF with its signature. Raises `ReportError`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What renderers are told beside the run: which of the `PDF_MODES`, what earlier runs found, and who signs.
 
-    ``signer`` is the fingerprint of the key that signs the output, empty when nothing is signed.
+    ``signer`` is the fingerprint of the key that signs the output, empty when nothing is signed; ``seal`` signs each PDF itself.
     """
 
     pdf: tuple[str, ...] = ("by-control",)
     past: Past = field(default_factory=Past)
     signer: str = ""
+    seal: Seal | None = None
 
 
 Content = bytes | Iterable[bytes]
@@ -103,7 +114,9 @@ def _documents(run: AuditRun, format_: str, options: Options | None) -> Iterator
     if format_ not in FORMATS:
         raise ReportError(f"there is no report format {format_!r}; known: {', '.join(FORMATS)}")
     if format_ == "pdf" and options is not None:
-        yield from import_module("reports.as_pdf").documents(run, options.pdf, options.signer)
+        told = options.seal.told if options.seal else ""
+        for name, content in import_module("reports.as_pdf").documents(run, options.pdf, options.signer, told):
+            yield name, _sealed(content, options.seal)
         return
     if format_ in SEVERAL:
         yield from _function(FORMATS[format_])(run)
@@ -112,6 +125,15 @@ def _documents(run: AuditRun, format_: str, options: Options | None) -> Iterator
         yield FILES[format_], _rendered(run, format_, options)
     except ReportError as error:
         yield FILES[format_], error
+
+
+def _sealed(pdf: bytes | ReportError, seal: Seal | None) -> bytes | ReportError:
+    if seal is None or isinstance(pdf, ReportError):
+        return pdf
+    try:
+        return seal.sign(pdf)
+    except ReportError as error:
+        return error
 
 
 def write(run: AuditRun, folder: Path, formats: Sequence[str], options: Options | None = None) -> list[Path]:

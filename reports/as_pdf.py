@@ -100,13 +100,17 @@ def accounts(view: View) -> list[tuple[str, list[str]]]:
     return sorted(found.items(), key=lambda item: -len(item[1]))
 
 
-def page(run: AuditRun, mode: str = "by-control", part: str = "", signer: str = "") -> str:
-    """Return the document that becomes the PDF, as HTML. ``part`` says what of the run it holds, where that is not all of it."""
+def page(run: AuditRun, mode: str = "by-control", part: str = "", signer: str = "", seal: str = "") -> str:
+    """Return the document that becomes the PDF, as HTML. ``part`` says what of the run it holds, where that is not all of it.
+
+    ``signer`` is the fingerprint of the key that signs the run's files, ``seal`` says whose certificate signs the PDF itself.
+    """
     view = build(run)
     brief = len(view.targets) >= FLEET
     summary = mode == "summary"
     return environment().get_template("pdf.html.j2").render(
-        view=view, mode=mode, part=part, signer=signer, brief=brief, pieces=pieces, longest=LONGEST, allowance=allowance(view),
+        view=view, mode=mode, part=part, signer=signer, seal=seal,
+        brief=brief, pieces=pieces, longest=LONGEST, allowance=allowance(view),
         danger_groups=3 if summary else 6 if brief else 25, condensed=40, named=20 if brief else 1_000_000, listed=listed,
         shown=200 if brief or summary else 600, gaps=12 if summary else 100 if brief else 300,
         shared=shared, mixed=mixed, sorted_out=sorted_out, small=small, accounts=accounts(view),
@@ -159,11 +163,11 @@ def _file_name(target: str, taken: set[str]) -> str:
     return f"{name}.pdf"
 
 
-def documents(run: AuditRun, modes: Sequence[str], signer: str = "") -> Iterator[tuple[str, bytes | ReportError]]:
+def documents(run: AuditRun, modes: Sequence[str], signer: str = "", seal: str = "") -> Iterator[tuple[str, bytes | ReportError]]:
     """Lay out what each of `reports.PDF_MODES` stands for: yields file names (with ``/``) and contents, or why there is none."""
     for mode in modes:
         if mode != "per-target":
-            yield "report.pdf" if mode == "by-control" else f"{mode}.pdf", _tried(run, mode, "", signer)
+            yield "report.pdf" if mode == "by-control" else f"{mode}.pdf", _tried(run, mode, "", signer, seal)
             continue
         said = f"one target of {len(run.targets):,} that this run asked" if len(run.targets) > 1 else ""
         workers = min(4, os.cpu_count() or 1)
@@ -174,7 +178,7 @@ def documents(run: AuditRun, modes: Sequence[str], signer: str = "") -> Iterator
             pool = stack.enter_context(ThreadPoolExecutor(workers))
             ahead: deque[tuple[str, Future[bytes | ReportError]]] = deque()
             for name, part in parts(run):
-                ahead.append((f"targets/{name}", pool.submit(_served, servers, part, mode, said, signer)))
+                ahead.append((f"targets/{name}", pool.submit(_served, servers, part, mode, said, signer, seal)))
                 if len(ahead) > 8:
                     first = ahead.popleft()
                     yield first[0], first[1].result()
@@ -182,25 +186,27 @@ def documents(run: AuditRun, modes: Sequence[str], signer: str = "") -> Iterator
                 yield name_, done.result()
 
 
-def _served(servers: SimpleQueue[Server | None], run: AuditRun, mode: str, part: str, signer: str) -> bytes | ReportError:
+def _served(
+    servers: SimpleQueue[Server | None], run: AuditRun, mode: str, part: str, signer: str, seal: str
+) -> bytes | ReportError:
     server = servers.get()
     try:
-        return _tried(run, mode, part, signer, server)
+        return _tried(run, mode, part, signer, seal, server)
     finally:
         servers.put(server)
 
 
-def _tried(run: AuditRun, mode: str, part: str, signer: str, server: Server | None = None) -> bytes | ReportError:
+def _tried(run: AuditRun, mode: str, part: str, signer: str, seal: str, server: Server | None = None) -> bytes | ReportError:
     try:
-        return render(run, mode=mode, part=part, signer=signer, server=server)
+        return render(run, mode=mode, part=part, signer=signer, seal=seal, server=server)
     except ReportError as error:
         return error
 
 
 def render(run: AuditRun, limits: Limits | None = None, mode: str = "by-control", part: str = "", signer: str = "",
-           server: Server | None = None) -> bytes:  # fmt: skip
+           seal: str = "", server: Server | None = None) -> bytes:  # fmt: skip
     """Return the report as PDF; raises `ReportError` with one line where it can't be laid out. A ``server`` has its own limits."""
-    html = page(run, mode, part, signer).encode("utf-8")
+    html = page(run, mode, part, signer, seal).encode("utf-8")
     identifier = hashlib.sha256(html).hexdigest()[:32]
     if server is not None:
         return server.lay_out(html, identifier)
