@@ -6,7 +6,24 @@ from auditor.fixes.audit import audit_watch
 from auditor.fixes.containers import container_option, image_build
 from auditor.fixes.engine import engine_settings
 from auditor.fixes.files import file_mode, file_owner
-from auditor.fixes.kinds import AuditWatch, Chmod, Chown, ContainerOption, EngineSetting, ImageBuild
+from auditor.fixes.kinds import (
+    AuditWatch,
+    Chmod,
+    Chown,
+    ContainerOption,
+    DenyTraffic,
+    EngineSetting,
+    GrantReview,
+    ImageBuild,
+    KubeletSetting,
+    NamespaceLabel,
+    ObjectField,
+    ProgramFlag,
+    WorkloadField,
+)
+from auditor.fixes.kubelet import kubelet_setting
+from auditor.fixes.manifests import program_flags
+from auditor.fixes.objects import deny_traffic, grant_review, namespace_labels, object_field, workload_fields
 from auditor.fixes.plan import Planner, Together
 
 PLANNERS: dict[type, Planner | Together] = {
@@ -16,4 +33,11 @@ PLANNERS: dict[type, Planner | Together] = {
     ContainerOption: container_option,
     EngineSetting: Together(engine_settings),
     ImageBuild: image_build,
+    KubeletSetting: kubelet_setting,
+    ProgramFlag: Together(program_flags),
+    ObjectField: object_field,
+    WorkloadField: Together(workload_fields),
+    NamespaceLabel: Together(namespace_labels),
+    DenyTraffic: deny_traffic,
+    GrantReview: grant_review,
 }
