@@ -250,7 +250,8 @@ def _or(words: Iterable[str]) -> str:
 
 def _parts(kind: type) -> Iterator[type]:
     """Yield the dataclasses that a check type's keys are made of."""
-    for hint in typing.get_type_hints(kind).values():
+    hints = typing.get_type_hints(kind)
+    for hint in (hints[f.name] for f in dataclasses.fields(kind) if f.init):
         for part in _leaves(hint):
             if part is not Check and dataclasses.is_dataclass(part) and isinstance(part, type):
                 yield part

@@ -96,6 +96,11 @@ class Documents:
 
 def documents(facts: Facts, config: Config, instance: Instance) -> Documents | Problem:
     """Return the files of one instance; a problem when they were not collected, or not this program's own."""
+    who = (instance.name, str(instance.pid), instance.origin, *instance.args)
+    return base.once(facts, ("documents", config.key, *who), lambda: _documents(facts, config, instance))
+
+
+def _documents(facts: Facts, config: Config, instance: Instance) -> Documents | Problem:
     answer = facts.get(config)
     if isinstance(answer, Problem):
         return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from auditor.facts.docker import Engine
@@ -100,20 +101,20 @@ class Container:
         found = engines.answers(facts, "containers")
         observations = list(found.missing)
         reasons = [found.reason]
-        judge = self._judgement()
+        rules = self._rules()
+        judge = self._judgement(rules)
         for engine, containers in found.read:
-            chosen = [c for c in containers if self._in_scope(c)]
+            chosen = engine.once(f"containers {self.scope}", partial(self._chosen, engine, containers))
             if not chosen:
                 reasons.append("the engine has no running containers" if containers else "the engine has no containers")
                 continue
-            why_not = next((why for rule in self._rules() if (why := rule.applies(engine))), "")
+            why_not = next((why for rule in rules if (why := rule.applies(engine))), "")
             if isinstance(why_not, Problem):
                 observations.append(base.error(f"daemon/dockerd{engine.suffix}", why_not))
             elif why_not:
                 reasons.append(why_not)
             else:
-                for container in chosen:
-                    subject = f"container/{engines.name_of_container(container)}{engine.suffix}"
+                for subject, container in chosen:
                     if "problem" in container:
                         problem = problem_of(container)
                         observations.append(base.error(subject, problem, source=engines.source("containers")))
@@ -121,13 +122,17 @@ class Container:
                         observations.append(judge(subject, container, engine))
         return engines.conclude(observations, reasons)
 
+    def _chosen(self, engine: EngineFacts, containers: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the containers in scope with their subjects."""
+        return [(f"container/{engines.name_of_container(c)}{engine.suffix}", c) for c in containers if self._in_scope(c)]
+
     def _in_scope(self, container: dict[str, Any]) -> bool:
         """One that could not be read may be running."""
         return self.scope == "all" or "problem" in container or container["State"].get("Running") is not False
 
-    def _judgement(self) -> Callable[[str, dict[str, Any], EngineFacts], Observation]:
+    def _judgement(self, rules: list[Rule]) -> Callable[[str, dict[str, Any], EngineFacts], Observation]:
         """Return the one rule's judgement, or that of the field."""
-        for rule in self._rules():
+        for rule in rules:
             return rule.judge
         assert self.expect is not None
         judge = field_judge("containers", self.field, self.expect, self.default)

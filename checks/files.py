@@ -20,11 +20,11 @@ def _evaluate(check: FileMode | FileOwner, facts: Facts) -> Outcome:
     if isinstance(answer, Problem):
         return Outcome((base.error(subject_of(check.file), answer, expected=check.expected, source="stat"),))
     program, processes = program_of(check.file), _processes(facts)
-    absent = _not_of_this_host(check.file, processes)
+    absent = base.once(facts, ("not here", program, check.file.static_pod), lambda: _not_of_this_host(check.file, processes))
     if absent:
         return Outcome((), absent)
     observations = [_observe(check, entry, facts) for entry in node_files.meant(check.file, facts, answer["files"])]
-    unseen = running.unseen(processes, program)
+    unseen = base.once(facts, ("unseen", program), lambda: running.unseen(processes, program))
     if unseen is not None:  # what was found in the usual places may not be what it uses
         observations.append(base.error(running.subject_of(program), unseen, expected=check.expected, source="running processes"))
     observations += mistaken(check.file, facts, answer["searched"]) + node_files.mistaken(check.file, facts, answer)

@@ -118,8 +118,10 @@ class Setting:
     defaults: tuple[DefaultSince, ...] = ()
     ask: Ask | None = None
     expect: Expect
+    config: Config | None = dataclasses.field(init=False, repr=False, compare=False)  # the question for the program's files
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "config", self._config())
         _known("process", self.process, PROGRAMS)
         _known("env", self.env, ENVIRONMENT)
         if self.flag and not _FLAG.fullmatch(self.flag):
@@ -154,9 +156,7 @@ class Setting:
         """The type of the value."""
         return self.type or _kind_of(self.default) or "text"
 
-    @property
-    def config(self) -> Config | None:
-        """The question for the program's files."""
+    def _config(self) -> Config | None:
         if self.file is None:
             return None
         drop = self.drop_ins
@@ -348,18 +348,17 @@ class ProcessFlag:
     defaults: tuple[DefaultSince, ...] = ()
     ask: Ask | None = None
     expect: Expect
+    setting: Setting = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._setting()
-
-    def _setting(self) -> Setting:
-        return Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, defaults=self.defaults,
-                       ask=self.ask, expect=self.expect)  # fmt: skip
+        setting = Setting(process=self.process, flag=self.flag, type=self.type, default=self.default, defaults=self.defaults,
+                          ask=self.ask, expect=self.expect)  # fmt: skip
+        object.__setattr__(self, "setting", setting)  # made once, not for every target
 
     def needs(self) -> frozenset[Fact]:
         """The running programs."""
-        return self._setting().needs()
+        return self.setting.needs()
 
     def evaluate(self, facts: Facts) -> Outcome:
         """Judge every running instance; none is not applicable."""
-        return self._setting().evaluate(facts)
+        return self.setting.evaluate(facts)

@@ -32,7 +32,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
@@ -104,12 +104,20 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     (objects of a cluster) are left out.
     Raises `UnsafeQuestionError` for a configuration file outside those that may be read.
     """
+    text, ordered = _composed(frozenset(facts))
+    first = f'set -- "${{1:-none}}" {shlex.quote(marker)} {max(1, int(timeout * 4 / 5))}\n'
+    return first.encode() + text, list(ordered)
+
+
+@lru_cache(maxsize=16)
+def _composed(facts: frozenset[Fact]) -> tuple[bytes, tuple[Fact, ...]]:
+    """Return all but the first line of the script, which is the same for every host that is asked the same."""
     ordered = sorted(facts, key=lambda f: f.key)
     documents: list[str] = [f.document for f in ordered if isinstance(f, Engine)]
     configs = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Config)]
     files = [(i, f) for i, f in enumerate(ordered) if isinstance(f, Files)]
     q = shlex.quote
-    lines = [f'set -- "${{1:-none}}" {q(marker)} {max(1, int(timeout * 4 / 5))}', "{ {", _DISTRUST, _KNOWN, _part("prelude")]
+    lines = ["{ {", _DISTRUST, _KNOWN, _part("prelude")]
     lines += [f"programs={q('(^|/)(' + '|'.join(PROGRAMS) + ')')}", f"environment={q('^(' + '|'.join(ENVIRONMENT) + ')=')}"]
     lines += [f"known() {{ case $1 in {'|'.join(PROGRAMS)}) return 0 ;; esac; return 1; }}"]
     lines += [_part("processes"), _part("take"), _part("embedded")]
@@ -153,7 +161,7 @@ def compose(facts: Iterable[Fact], marker: str, timeout: float = 120) -> tuple[b
     # Both streams go through head: it bounds them, and it makes few large packets of many small writes.
     bounded = f"2>&1 >&3 3>&- | head -c {STREAM_LIMIT} >&2; }} 3>&1 | head -c {STREAM_LIMIT}"
     lines += ["b end", f"}} </dev/null {bounded}", "exit 0", ""]
-    return "\n".join(lines).encode(), ordered
+    return "\n".join(lines).encode(), tuple(ordered)
 
 
 def body(script: bytes) -> bytes:
