@@ -35,6 +35,7 @@ from auditor.model import (
     TargetStatus,
 )
 from auditor.progress import Progress
+from auditor.recheck import Recheck
 from auditor.tailoring import NOTHING, Tailoring
 from auditor.targets import result_of
 from auditor.versions import Choice, Running, because_of, choose, fits, running_of
@@ -151,6 +152,7 @@ class Plan:
     benchmarks: Benchmarks
     selection: dict[str, object]
     credentials: Credentials | None = None
+    recheck: Recheck | None = None
 
     @property
     def order(self) -> list[str]:
@@ -191,6 +193,7 @@ class Judge:
     whichever of them comes first; it costs least when clusters come last. ``together`` are the names of the nodes of each such
     cluster, as far as they are audited: evidence of whatever is in none of these is not kept, that of the others until all of
     theirs is there. Without it nobody knows who is still to come, and all is kept. ``started`` is when the run began (ISO 8601).
+    Of a ``recheck`` only the findings count that it asks for.
     """
 
     def __init__(
@@ -200,7 +203,9 @@ class Judge:
         journal: Journal | None = None,
         together: Mapping[str, Sequence[str]] | None = None,
         started: str = "",
+        recheck: Recheck | None = None,
     ) -> None:
+        self._recheck = recheck
         self._benchmarks = benchmarks
         self._selection = selection
         self._started = started or now()
@@ -257,6 +262,8 @@ class Judge:
             findings = correlate.judge(benchmarks, found, [self._node(n) for n in found.target.nodes])
         else:
             findings = engine.judge(benchmarks, found)
+        if self._recheck is not None:
+            findings = [f for f in findings if self._recheck.asks(f)]
         marked = self._benchmarks.tailoring.register(self._started).mark(findings, found.target.groups)
         met = {(f.benchmark, f.version) for f in findings}
         used = tuple((b.ref, choice) for b, choice in chosen if (b.name, b.version) in met)
@@ -282,7 +289,7 @@ class Judge:
 
     def run(self, order: Iterable[str], excluded: Iterable[str] = (), identity: str = "") -> AuditRun:
         """Return the finished run with its targets in ``order`` (names), the excluded ones last."""
-        closing = Closing(self._benchmarks, self._started)
+        closing = Closing(self._benchmarks, self._started, self._selection)
         targets: list[TargetResult] = []
         findings: list[Finding] = []
         for entry in self._journal.entries(order):

@@ -146,10 +146,11 @@ def audit(inventory: Path | None, demo: bool, no_store: bool, store: str | None,
             raise click.UsageError("--resume goes by the history: not with --demo, --no-store or --recheck")
         kept_in = session.open_store(store)
         part, inventory = runs.resumed(resume, options, inventory, kept_in)
-    if recheck is not None:
+    wanted = recheck if recheck is not None else part.recheck
+    if wanted is not None:
         if demo:
             raise click.UsageError("--demo can't be re-checked: its evidence never changes")
-        sys.exit(cli_history.recheck(recheck, session.inventory_of(inventory), options, store, no_store=no_store))
+        sys.exit(cli_history.recheck(wanted, session.inventory_of(inventory), options, store, part, no_store=no_store))
     library, selection, gates = session.prepare(options)
     formats = session.formats_of(options["formats"])
     if demo and (inventory or options["limit"] or options["scans"]):

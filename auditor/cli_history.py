@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from auditor.diff import Difference
     from auditor.inventory import Inventory
     from auditor.model import AuditRun, Severity
+    from auditor.runs import Part
 
 _SEVERITIES = ("critical", "high", "medium", "low")
 _STORE = click.option("--store", metavar="URL", help="Run history: a database URL [an SQLite file below ~/.local/state].")
@@ -213,16 +214,16 @@ def prune(above: str | None, keep: int | None, older_than: str | None, dry_run: 
     click.echo(f"{len(gone)} run{'s' if len(gone) != 1 else ''} {'would be ' if dry_run else ''}deleted")
 
 
-def recheck(wanted: str, chosen: Inventory, options: dict[str, Any], store: str | None, *, no_store: bool) -> int:
+def recheck(wanted: str, chosen: Inventory, options: dict[str, Any], store: str | None, part: Part, *, no_store: bool) -> int:
     """Audit again what failed or was an error in a run, show what changed, and return the exit code. Raises `InputError`."""
     import dataclasses
 
     from auditor import inventory, runs
     from auditor import recheck as again
 
-    if options["benchmarks"] or options["only"] or options["level"] != 2:
+    if part.recheck is None and (options["benchmarks"] or options["only"] or options["level"] != 2):
         raise click.UsageError("--recheck takes benchmarks, level and controls from the run: no --benchmark, --level, --only")
-    old, _ = find_run(wanted, store)
+    old, kept = find_run(wanted, store)
     asked = again.of_run(old)
     if not asked.wanted:
         click.echo(f"nothing failed and nothing was an error in run {old.id}: there is nothing to check again")
@@ -239,14 +240,16 @@ def recheck(wanted: str, chosen: Inventory, options: dict[str, Any], store: str 
         "level": asked.level,
         "only": asked.only,
         "limit": tuple(dict.fromkeys([*names, *nodes])),
+        "recheck_of": old.id if kept else str(Path(wanted).absolute()),
     }
     library, selection, gates = session.prepare(given)
     plan = session.plan(chosen, library, selection, given)
+    narrowed = {**plan.selection, "only": [], "limit": list(options["limit"]), "recheck": old.id}
+    plan = dataclasses.replace(plan, selection=narrowed, recheck=asked)
     formats = session.formats_of(options["formats"])
     kept_in = session.store_unless(store, no_store)
-    run, folder = runs.audit(plan, given, None, runs.Part())
+    run, folder = runs.audit(plan, given, kept_in, part)
     assert run is not None, "nobody else does a part of it"
-    run = again.restrict(dataclasses.replace(run, selection={**run.selection, "limit": list(options["limit"])}), asked)
     code = session.finish(run, {**given, "output": folder}, formats, gates, kept_in)
     if not options["quiet"]:
         from auditor.difftext import lines

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from auditor import catalogue
+from auditor import catalogue, recheck
 from auditor.journal import Entry
 from auditor.model import BenchmarkInfo, Finding
 from auditor.registers import Registers
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Closing:
     """Takes the entries of a run in their order, then tells. It remembers a few words a target, no finding."""
 
-    def __init__(self, benchmarks: Benchmarks, started: str) -> None:
+    def __init__(self, benchmarks: Benchmarks, started: str, selection: Mapping[str, Any]) -> None:
         self._benchmarks = benchmarks
+        self._selection = selection
         self._register = benchmarks.tailoring.register(started)
         self._chosen: dict[str, dict[str, Choice]] = {}
 
@@ -53,13 +54,13 @@ class Closing:
         ]
 
     def notices(self) -> tuple[str, ...]:
-        """Return what must be said loudly about the versions that judged."""
+        """Return what must be said loudly about the run as a whole and about the versions that judged."""
         said: dict[str, list[str]] = {}
         for benchmark in self._benchmarks.all():
             for name, choice in self._chosen.get(benchmark.ref, {}).items():
                 if choice.warning:
                     said.setdefault(choice.warning, []).append(name)
-        return tuple(f"{some(named)}: {warning}" for warning, named in said.items())
+        return (*recheck.notices(self._selection), *(f"{some(named)}: {warning}" for warning, named in said.items()))
 
     def registers(self) -> Registers:
         """Return the registers of tailoring, waivers and attestations."""

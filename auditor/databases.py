@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +56,35 @@ def insert_all(connection: sa.Connection, table: sa.Table, columns: Sequence[str
         return
     names = ", ".join(connection.dialect.identifier_preparer.quote(c) for c in columns)
     connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([place] * len(columns))})", list(rows))  # noqa: S608 - our own names
+
+
+@contextlib.contextmanager
+def held(engine: sa.Engine, what: str) -> Iterator[bool]:
+    """Hold a lock that all who use this database see; give False where somebody else holds it.
+
+    It ends with the process, also with one that is killed, and about a minute after a machine was lost: it hangs on a connection to
+    the server, or on a byte of a file beside the database.
+    """
+    number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big") >> 2
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for name, value in (("idle", 30), ("interval", 10), ("count", 3)):
+                connection.exec_driver_sql(f"SET tcp_keepalives_{name} = {value}")
+            try:
+                yield bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({number})").scalar())
+            finally:
+                connection.invalidate()  # it is closed, not kept for others, which frees the lock
+    elif engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
+        with os.fdopen(os.open(f"{engine.url.database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+            except (BlockingIOError, PermissionError):
+                alone = False
+            else:
+                alone = True
+            yield alone
+    else:
+        yield True
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

@@ -63,7 +63,7 @@ def line_of(evidence: Evidence, findings: list[Finding]) -> str:
         said = clean(str(evidence.error))
         return f"{name}: {said}" if said.startswith(f"{evidence.status}: ") else f"{name}: {evidence.status}: {said}"
     tally = ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in _tally(findings).items())
-    return f"{name}: {tally or 'no control applies'}"
+    return f"{name}: {tally or 'no control was judged'}"
 
 
 class Lines:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from auditor import score
-from auditor.model import AuditRun, Status, TargetStatus
+from auditor.model import AuditRun, Finding, Status, TargetStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +23,11 @@ class Recheck:
     level: int
     only: tuple[str, ...]
 
+    def asks(self, finding: Finding) -> bool:
+        """Return whether a finding is one that is looked at again; the others are neither shown nor kept."""
+        keys = self.wanted.get(finding.target, frozenset())
+        return keys is None or finding.control in keys
+
 
 def of_run(run: AuditRun) -> Recheck:
     """Return what of a run is worth looking at again: failures, waived or not, errors, and targets that could not be audited."""
@@ -39,27 +43,12 @@ def of_run(run: AuditRun) -> Recheck:
     return Recheck(run.id, every, tuple(asked.get("benchmarks", ())), int(asked.get("level", 2)), tuple(asked.get("only", ())))
 
 
-def restrict(run: AuditRun, recheck: Recheck) -> AuditRun:
-    """Return the new run with nothing but what was to be looked at again, marked as a re-check of the old one.
-
-    Its scores are over those controls alone, which is why nothing takes it for a measure of the whole.
-    """
-
-    def asked(target: str, control: str) -> bool:
-        keys = recheck.wanted.get(target, frozenset())
-        return keys is None or control in keys
-
+def notices(selection: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what must be said of a run of this selection if it is a re-check: nothing may take it for a measure of the whole."""
+    if not selection.get("recheck"):
+        return ()
     said = (
-        f"This is a re-check of run {recheck.run}: only what failed or could not be judged there was audited again. "
+        f"This is a re-check of run {selection['recheck']}: only what failed or could not be judged there was audited again. "
         "Scores are over those controls alone and say nothing of the whole."
     )
-    findings = tuple(f for f in run.findings if asked(f.target, f.control))
-    used = {(f.benchmark, f.version) for f in findings}
-    return dataclasses.replace(
-        run,
-        findings=findings,
-        scores=score.scores(findings),
-        benchmarks=tuple(b for b in run.benchmarks if (b.name, b.version) in used),
-        selection={**run.selection, "only": [], "recheck": recheck.run},
-        notices=(said, *run.notices),
-    )
+    return (said,)

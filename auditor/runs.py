@@ -30,12 +30,16 @@ _WORDS = ("latest", "baseline")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which part of which run this process does. Without ``run`` it is a new one; ``join``: it may have been begun."""
+    """Which part of which run this process does. Without ``run`` it is a new one; ``join``: it may have been begun.
+
+    ``recheck`` is the run, or its results, that a re-check which is gone on with looks at again.
+    """
 
     run: str = ""
     index: int = 1
     count: int = 1
     join: bool = False
+    recheck: str | None = None
 
     @property
     def name(self) -> str:
@@ -83,8 +87,6 @@ def resumed(run: str, options: dict[str, Any], inventory: Path | None, store: St
         options_ = "--benchmark, --level, --only, --limit, --tailoring, --waivers, --run"
         raise click.UsageError(f"--resume takes from the run what is selected: no {options_}")
     identity, selection, plan = plan_of(store, run)
-    if selection.get("recheck"):
-        raise click.UsageError("a re-check can't be gone on with: begin it again")
     begun, parts = plan["options"], plan["parts"]
     count = next((int(name.partition("/")[2]) for name in parts), 1)
     if count > 1 and not options["shard"]:
@@ -101,7 +103,7 @@ def resumed(run: str, options: dict[str, Any], inventory: Path | None, store: St
     folder = parts.get(f"{index}/{count}", {}).get("folder")
     options["output"] = options["output"] or (Path(folder) if folder else None)
     where = inventory or (_found(begun["inventory"]) if begun.get("inventory") else None)
-    return Part(identity, index, count, join=True), where
+    return Part(identity, index, count, join=True, recheck=begun.get("recheck")), where
 
 
 def _kept(path: Path) -> list[str]:
@@ -125,9 +127,21 @@ def audit(plan: Plan, options: dict[str, Any], store: Store | None, part: Part) 
     identity = part.run or new_id()
     folder = options["output"] or Path(f"cis-audit-{identity}")
     session.check_writable(folder)
-    with contextlib.closing(Spool(folder)) as spool:
+    with contextlib.closing(Spool(folder)) as spool, _held(store, identity, part):
         run = _audited(plan, options, store, part, identity, folder, spool)
     return run, folder
+
+
+@contextlib.contextmanager
+def _held(store: Store | None, identity: str, part: Part) -> Iterator[None]:
+    """See that nobody else does this part of the run meanwhile. Raises `StoreError`."""
+    from auditor.store import StoreError
+
+    with contextlib.nullcontext(True) if store is None else store.held(f"{identity} {part.name}") as alone:  # noqa: FBT003
+        if not alone:
+            which = f"shard {part.name} of run {identity}" if part.count > 1 else f"run {identity}"
+            raise StoreError(f"{which} is being done by another process: wait for its end, or end that first")
+        yield
 
 
 def _audited(
@@ -144,14 +158,14 @@ def _audited(
     mine = [t for t in targets if shards[t.name] == part.index]
     together = nodes_of(mine)
     if store is None:
-        judge = Judge(plan.benchmarks, plan.selection, spool, together)
+        judge = Judge(plan.benchmarks, plan.selection, spool, together, recheck=plan.recheck)
         gather(plan, options, judge, folder / "evidence", _asked(plan, mine), ())
         return judge.run(plan.order, plan.excluded, identity)
     from auditor.store import StoreError
 
     stored = _begin(store, plan, options, part, identity, folder, targets, shards)
     journal = Following(spool, stored, StoreError)
-    judge = Judge(plan.benchmarks, plan.selection, journal, together, stored.started)
+    judge = Judge(plan.benchmarks, plan.selection, journal, together, stored.started, plan.recheck)
     done = stored.done() if part.join else {}
     # What is judged together is judged again when one of it is missing; that takes its evidence, or asking it again.
     half = [n for c, nodes in together.items() if not {c, *nodes} <= done.keys() for n in (c, *nodes)]
@@ -223,6 +237,7 @@ def _begin(
         "tailoring": _kept(options["tailoring"]) if options.get("tailoring") else None,
         "waivers": [_kept(w) for w in options.get("waivers") or ()],
         "scans": [_kept(s) for s in options.get("scans") or ()],
+        "recheck": options.get("recheck_of"),
     }
     beginning = Beginning(
         id=identity,

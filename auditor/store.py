@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from auditor.databases import begun, engine_of
+from auditor.databases import begun, engine_of, held
 from auditor.migrations import upgrade
 from auditor.model import AuditRun, Counts, TargetStatus
 from auditor.results import counts_document, run_of
@@ -201,6 +201,14 @@ class Store:
         with self._engine.begin() as connection:
             begun(connection, alone=alone)
             yield connection
+
+    @contextlib.contextmanager
+    def held(self, what: str) -> Iterator[bool]:
+        """Keep something to this process; give False where another one has it. It is free again when its holder ends, however."""
+        with contextlib.ExitStack() as stack:
+            with self.plainly():
+                alone = stack.enter_context(held(self._engine, what))
+            yield alone
 
     def newest(self) -> tuple[sa.ColumnElement[Any], ...]:
         """Return the order of runs: the newest first, the same one every time."""

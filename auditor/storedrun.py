@@ -163,7 +163,7 @@ class StoredRun:
         t = self._store.tables
         with self._store.plainly(), self._store.writing() as connection:
             run = connection.execute(t.runs.select().where(t.runs.c.id == self._run).with_for_update()).one()
-            closing = Closing(benchmarks, str(run.started))
+            closing = Closing(benchmarks, str(run.started), json.loads(run.document)["selection"])
             missing = 0
             query = t.targets.select().where(t.targets.c.run == self._run).order_by(t.targets.c.position)
             with connection.execute(query.execution_options(yield_per=100)) as rows:
