@@ -159,10 +159,10 @@ class Plan:
         """The names of the targets that are asked, as the inventory orders them."""
         return [spec.name for spec in self.inventory.specs()]
 
-    def collector(self, jobs: int, deadline: float | None = None) -> Collector:
-        """Return what collects the facts that the benchmarks need, in at most ``deadline`` seconds."""
+    def collector(self, jobs: int, deadline: float | None = None, rate: float | None = None) -> Collector:
+        """Return what collects the facts that the benchmarks need, in at most ``deadline`` seconds, at ``rate`` logins a second."""
         needs = self.benchmarks.needs
-        return Collector(self.inventory, needs("host"), needs("cluster"), jobs, deadline, self.credentials)
+        return Collector(self.inventory, needs("host"), needs("cluster"), jobs, deadline, self.credentials, rate)
 
 
 #: What stands in the results for a target that a run did not come to: it is listed, never silently missing.

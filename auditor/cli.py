@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from auditor import __version__, cli_deploy, cli_history, cli_hosts, cli_verify, session
+from auditor import __version__, cli_deploy, cli_fix, cli_history, cli_hosts, cli_verify, session
 
 if TYPE_CHECKING:
     from auditor.audit import Selection
@@ -101,6 +101,7 @@ collecting = _options(
     click.option("-i", "--inventory", type=click.Path(dir_okay=False, path_type=Path), help="What to audit [this machine]."),
     click.option("--limit", multiple=True, metavar="TARGET", help="Only this target or group, with * and ? (repeatable)."),
     click.option("--jobs", type=click.IntRange(1, 256), default=16, show_default=True, help="Targets asked at once."),
+    click.option("--rate", type=click.FloatRange(0.1), metavar="NUMBER", help="SSH connections begun in a second, at most."),
     click.option("--deadline", type=click.FloatRange(0.1), metavar="SECONDS", help="Give up what is not done after so long."),
     click.option("--quiet", is_flag=True, help="No progress, no summary."),
     click.option("--log-json", is_flag=True, help="Progress as JSON lines on standard error."),
@@ -262,6 +263,7 @@ cli_history.add_to(cli)
 cli_hosts.add_to(cli)
 cli_deploy.add_to(cli, selecting, gating)
 cli_verify.add_to(cli)
+cli_fix.add_to(cli)
 
 
 @cli.command()

@@ -287,7 +287,7 @@ def gather(
 
     shown = progress.make(quiet=options["quiet"], log_json=options["log_json"])
     shown.begin(len(asked) + len(again))
-    collector = plan.collector(options["jobs"], options.get("deadline"))
+    collector = plan.collector(options["jobs"], options.get("deadline"), options.get("rate"))
     problems: list[str] = options.setdefault("problems", [])
     stream: Iterable[Evidence] = collector.run(list(asked)) if asked else ()
     if options.get("scan_results"):
