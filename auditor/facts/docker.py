@@ -20,7 +20,7 @@ or ``{"engine": ..., "problem": {"reason": ..., "detail": ...}}``. No engine on 
 An element of a list that could not be read is ``{"Id": ..., "problem": {...}}``. Fields that are null are left out.
 
 Redacted by `reduce`: values of environment variables, commands (only their first word is kept), health checks' commands,
-seccomp profiles (a digest is kept), labels but a swarm's, and credentials in URLs and driver options.
+seccomp profiles (a digest is kept), labels but a swarm's and Compose's, and credentials in URLs and driver options.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ class Engine:
         return f"engine:{self.document}"
 
 
-#: The labels of a container that are kept: they tell a swarm's tasks. Others may hold anything.
-LABELS = ("com.docker.swarm.service.id", "com.docker.swarm.service.name")
+#: The labels of a container that are kept: they tell what made it, a swarm or a Compose project. Others may hold anything.
+LABELS = (
+    "com.docker.swarm.service.id", "com.docker.swarm.service.name", "com.docker.compose.project", "com.docker.compose.service",
+)  # fmt: skip
 #: Stands behind the digest of a seccomp profile that filters nothing.
 ALLOWS_ALL = "allows all"
 #: What is kept of GET /info. Plugins, labels and registry credentials' names are not.

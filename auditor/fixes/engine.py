@@ -46,6 +46,8 @@ _CAUTIONS = {
     "selinux-enabled": "Containers get labels when they are made again; volumes then need :z or :Z.",
     "iptables": "The engine writes its own rules into the packet filter: look at rules made by hand.",
 }
+#: Keys of the engine's own networks, which it leaves alone while containers run that live restore keeps.
+_NETWORK = frozenset({"icc", "iptables"})
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@+-]+")
 _PROGRAMS = ("/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd", "/bin/dockerd", "/sbin/dockerd")
 
@@ -179,13 +181,15 @@ def effect_of(key: str, daemon: Daemon) -> Effect:
     """Return what taking up a key disturbs."""
     if key in RELOADABLE:
         return Effect.RELOAD
-    return Effect.RESTART if daemon.live_restore and key != "userns-remap" else Effect.WORKLOADS
+    return Effect.RESTART if daemon.live_restore and key not in {"userns-remap", *_NETWORK} else Effect.WORKLOADS
 
 
 def _caution(fix: EngineSetting, daemon: Daemon, effect: Effect) -> str:
     words = [_CAUTIONS[fix.key]] if fix.key in _CAUTIONS else []
     if effect is Effect.WORKLOADS and not daemon.live_restore and fix.key != "userns-remap":
-        words.append("Live restore is off: the restart stops every container, and starts again those that have a restart policy.")
+        words.append("Unless live restore is on, the restart stops all containers, and starts those with a restart policy.")
+    if fix.key in _NETWORK:
+        words.append("With live restore the engine takes this up only when it starts while no container runs: stop them for it.")
     return " ".join(words)
 
 

@@ -385,7 +385,8 @@ command_do() {
 # service_do restart|reload NAME: by the host's service manager
 service_do() {
   if have systemctl && [ -d /run/systemd/system ]; then
-    systemctl daemon-reload && systemctl "$1" "$2"
+    [ "$1" = reload ] || systemctl daemon-reload || return 1
+    systemctl "$1" "$2"
   elif have rc-service; then
     rc-service "$2" "$1"
   elif have service; then
