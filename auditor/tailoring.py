@@ -26,7 +26,7 @@ import yaml
 
 from auditor.catalogue import Contents, Library, decode_definition, extended
 from auditor.dates import zone_of
-from auditor.model import Benchmark, Control, Decided, Target
+from auditor.model import Benchmark, Control, Target
 from auditor.registers import Change
 from auditor.tailoringfile import BenchmarkKeys, OverrideKeys, Read, Reader
 from auditor.waivers import Attestation, Register, Scope, Waiver
@@ -231,6 +231,8 @@ class _Loader:
         self.library = dataclasses.replace(self.library, tailored={**self.library.tailored, **tailored})
         for override in read.overrides:
             self._override(override, decoder)
+        for key, node in read.tried:
+            self._parameter_changes(decoder, key, "", node, "")  # says what is wrong with the values as well
         for waiver, node in read.waivers:
             if scope := _scope(waiver):
                 identity = waiver.id.text if waiver.id else self._free("W", node)
@@ -242,19 +244,12 @@ class _Loader:
                 )  # fmt: skip
         for entry, node in read.attestations:
             if scope := _scope(entry):
-                if self._automatic(scope.control):
-                    decoder.fail(entry.control.node, f"evidence alone decides {scope.control!r}: there is nothing to attest")
                 identity = entry.id.text if entry.id else self._free("A", node)
                 self.attestations.append(
                     Attestation(id=identity, scope=scope, verdict=entry.verdict, by=entry.by, at=entry.at.text,
                                 statement=entry.statement, evidence=entry.evidence, expires=entry.expires.text,
                                 since=entry.at.instant, until=entry.expires.instant, place=_place(node))
                 )  # fmt: skip
-
-    def _automatic(self, key: str) -> bool:
-        _, node = self.library.definitions[key]
-        decided = next((v.value for k, v in node.value if k.value == "decided"), Decided.AUTOMATIC.value)
-        return bool(decided == Decided.AUTOMATIC.value)
 
     def _override(self, keys: OverrideKeys, decoder: Decoder) -> None:
         scope = _scope(keys)

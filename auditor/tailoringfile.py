@@ -16,6 +16,7 @@ import yaml
 
 from auditor.catalogue import BENCHMARKS, CONTROLS, Library, entries_of
 from auditor.dates import begin_of, end_of
+from auditor.model import Decided
 from auditor.yamlfile import Decoder, did_you_mean
 
 #: Text of at least one visible character.
@@ -163,6 +164,7 @@ class Read:
     overrides: list[OverrideKeys] = field(default_factory=list)
     waivers: list[tuple[WaiverKeys, yaml.Node]] = field(default_factory=list)
     attestations: list[tuple[AttestationKeys, yaml.Node]] = field(default_factory=list)
+    tried: list[tuple[str, yaml.Node]] = field(default_factory=list)  # controls and values of overrides that could not be read
     ids: list[Word] = field(default_factory=list)  # of all waivers and attestations, also of those that could not be read
 
 
@@ -191,6 +193,8 @@ class Reader:
             self._not_empty(node, ("targets", "groups", "parameters"))
             if override := self.decoder.decode(node, OverrideKeys):
                 read.overrides.append(override)
+            elif (control := self._named(node)) and isinstance(values := self._raw(node).get("parameters"), yaml.MappingNode):
+                read.tried.append((control.key, values))
         for node in self._items(nodes.get("waivers")):
             read.ids += self._id(node)
             self._scoped(node, ("starts", "expires"))
@@ -199,6 +203,8 @@ class Reader:
         for node in self._items(nodes.get("attestations")):
             read.ids += self._id(node)
             self._scoped(node, ("at", "expires"))
+            if (control := self._named(node)) and self._automatic(control.key):
+                self.decoder.fail(control.node, f"evidence alone decides {control.key!r}: there is nothing to attest")
             if keys := self.decoder.decode(node, AttestationKeys):
                 read.attestations.append((keys, node))
         return read
@@ -294,6 +300,17 @@ class Reader:
         """Return the id that an entry gives itself, if it does; an entry that is wrong elsewhere takes its id all the same."""
         given = self._raw(node).get("id")
         return [Word(" ".join(given.value.split()), given)] if isinstance(given, yaml.ScalarNode) and given.value.strip() else []
+
+    def _named(self, node: yaml.Node) -> ControlName | None:
+        """Return the control that an entry names, if there is such a one, whatever else is wrong with the entry."""
+        given = self._raw(node).get("control")
+        control = self.decoder.decode(given, ControlName) if given is not None else None
+        return control if control and control.key else None
+
+    def _automatic(self, key: str) -> bool:
+        _, node = self.library.definitions[key]
+        decided = next((v.value for k, v in node.value if k.value == "decided"), Decided.AUTOMATIC.value)
+        return bool(decided == Decided.AUTOMATIC.value)
 
     def _raw(self, node: yaml.Node) -> dict[str, yaml.Node]:
         pairs = node.value if isinstance(node, yaml.MappingNode) else ()

@@ -241,6 +241,7 @@ parameters:
         "tailoring.yaml:16:112: expires before it begins (starts: 2026-12-31)",
         "tailoring.yaml:17:99: must be a day such as 2026-12-31",
         "tailoring.yaml:19:61: 'maybe' is not one of the allowed words",
+        "tailoring.yaml:19:15: evidence alone decides 'docker-live-restore': there is nothing to attest",
         "tailoring.yaml:20:15: evidence alone decides 'docker-live-restore': there is nothing to attest",
         "tailoring.yaml:22:23: there is no control 'docker-live-restor'; did you mean 'docker-live-restore'?",
         "waivers.yaml:3:93: a time of day needs its offset",
@@ -251,6 +252,19 @@ parameters:
     ]
     for words in expected:
         assert [s for s in said if s.startswith(words)], f"{words} not in\n" + "\n".join(said)
+
+
+def test_no_mistake_of_an_entry_hides_another_one(tmp_path: Path) -> None:
+    said = mistakes(folder_with(tmp_path, """\
+tailoring: 1
+attestations:
+  - {control: docker-live-restore, targets: [], verdict: passed, by: "", at: 2026-13-01, statment: s, evidence: e, expires: soon}
+overrides:
+  - {control: docker-container-capabilities, parameters: {alowed: []}, targets: [x], reson: r}
+"""))  # fmt: skip
+    assert [s.partition("tailoring.yaml:")[2].partition(" ")[0] for s in said] == [
+        "3:5:", "3:5:", "3:15:", "3:45:", "3:58:", "3:70:", "3:78:", "3:90:", "3:125:", "5:5:", "5:67:", "5:86:",
+    ], "\n".join(said)  # fmt: skip
 
 
 def test_own_controls_are_held_to_the_same_rules(tmp_path: Path) -> None:
