@@ -2,12 +2,10 @@
 
 import dataclasses
 import html
-import io
 import json
 import re
 from collections import Counter
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +19,8 @@ from reports.subjects import by_subject, severities
 from reports.text import percent
 from reports.view import STATUS_WORDS, build, count_of
 from tests.support import sample_run
+from tests.support.pdf import squeezed
 
-pypdf = pytest.importorskip("pypdf")
 SUBJECTS = ["container/a", "container/b", "file//x", "node/n1/file//x", "node/n1", "node/n2/process/kubelet", "target"]
 BOTH = [(sample_run.DOCKER, i) for i in sample_run.DOCKER_CONTROLS[:6]] + [
     (sample_run.KUBERNETES, i) for i in sample_run.KUBERNETES_CONTROLS[:6]
@@ -176,7 +174,7 @@ def test_the_pages_of_the_pdf_print_the_same(run):
 
 def test_the_pdf_itself_prints_the_same():
     run = sample_run.small()
-    text = "".join("".join(p.extract_text() for p in pypdf.PdfReader(io.BytesIO(as_pdf.render(run, mode="summary"))).pages).split())
+    text = squeezed(as_pdf.render(run, mode="summary"))
     for said in (asked(run), *sums(run)):
         assert "".join(said.split()) in text
 

@@ -17,6 +17,7 @@ from reports.pdf_process import CAN_SERVE, Server
 from reports.text import visible
 from reports.view import Group, build
 from tests.support import sample_run
+from tests.support.pdf import pages, squeezed
 
 pytestmark = pytest.mark.slow
 
@@ -24,10 +25,6 @@ pytestmark = pytest.mark.slow
 def squeeze(text: str) -> str:
     """Text without white space: lines of a page break anywhere."""
     return "".join(text.split())
-
-
-def text_of(pdf: bytes) -> str:
-    return squeeze("".join(p.extract_text() for p in pypdf.PdfReader(io.BytesIO(pdf)).pages))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +38,7 @@ def hostile() -> bytes:
 
 
 def test_says_what_it_must(small):
-    run, text = sample_run.small(), text_of(small)
+    run, text = sample_run.small(), squeezed(small)
     expected = [
         run.id, run.started, run.finished, run.operator, "6 targets asked = 3 audited + 1 unreachable + 1 failed + 1 excluded",
         "covers 12 of the 117 controls of the document", "score = 100 x pass / (pass + fail + error)", "Severity is ours",
@@ -66,7 +63,7 @@ def test_can_be_navigated(small):
     assert reader.metadata.title == "Configuration audit 20260314T050000Z-7f3c"
     assert reader.metadata.author == "audit@ops-1 (uid 1001)"
     assert "pdfuaid" in reader.xmp_metadata.stream.get_data().decode()
-    contents = squeeze(reader.pages[1].extract_text())
+    contents = squeeze(pages(small)[1])
     assert ".." not in contents  # dots between a chapter and its page are read aloud, and drawn, one by one
     for chapter, page in ((o.title, reader.get_destination_page_number(o) + 1) for o in reader.outline if not isinstance(o, list)):
         if chapter != "Contents":
@@ -111,15 +108,15 @@ def test_metadata_says_what_it_is(small):
 
 def test_no_page_is_empty_and_every_page_says_where_it_is(small, hostile):
     for pdf in (small, hostile):
-        pages = [p.extract_text() for p in pypdf.PdfReader(io.BytesIO(pdf)).pages]
-        for n, text in enumerate(pages[1:], 2):
+        texts = pages(pdf)
+        for n, text in enumerate(texts[1:], 2):
             assert len(text) > 250, (n, text)
-            assert f"Page {n} of {len(pages)}" in text
+            assert f"Page {n} of {len(texts)}" in text
             assert "Run 20260314T050000Z-7f3c" in text
 
 
 def test_says_who_read_what_and_can_be_signed(small):
-    text = text_of(small)
+    text = squeezed(small)
     for words in (
         "audit (uid 1001), sudo as root: web-1", "audit (uid 1001), without sudo: cp-1", "an account that was not recorded: prod",
         "Read as audit (uid 1001), sudo as root, 2026-03-14T05:00:07Z", "Digests and how to check them", "auditor verify DIR",
@@ -131,7 +128,7 @@ def test_says_who_read_what_and_can_be_signed(small):
 def test_notices_stand_on_the_first_page():
     notices = ("cis-docker 1.6.0 is not for this engine.", "Long. " * 120, "Third.", "Fourth.")
     pdf = as_pdf.render(dataclasses.replace(sample_run.single(), notices=notices))
-    first, *rest = (squeeze(p.extract_text()) for p in pypdf.PdfReader(io.BytesIO(pdf)).pages)
+    first, *rest = map(squeeze, pages(pdf))
     assert squeeze(notices[0]) in first
     assert squeeze("All 4 notices stand in full under Scope and completeness, page 3") in first
     assert all(squeeze(n) in "".join(rest) for n in notices)
@@ -142,7 +139,7 @@ def test_a_summary_is_short_and_says_where_the_rest_is():
     run = sample_run.large(60)
     pdf = as_pdf.render(run, mode="summary")
     assert len(pypdf.PdfReader(io.BytesIO(pdf)).pages) <= 12
-    text = text_of(pdf)
+    text = squeezed(pdf)
     assert squeeze("what was found there is in results.json") in text
     view = build(run)
     assert squeeze(f"{len(view.dangerous) - 40} more controls of critical or high severity fail somewhere") in text
@@ -223,7 +220,7 @@ def test_is_always_the_same(small, monkeypatch):
 
 
 def test_hostile_evidence_is_text(hostile):
-    text = text_of(hostile)
+    text = squeezed(hostile)
     for words in sample_run.HOSTILE[:-4]:
         assert squeeze(visible(words)) in text, words
     longest = max(len(o.actual) for f in sample_run.hostile().findings for o in f.observations)

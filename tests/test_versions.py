@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pypdf import PdfReader
 
 from auditor.audit import Judge, Selection
 from auditor.catalogue import lint, packaged
@@ -23,6 +22,7 @@ from auditor.results import run_of, to_document
 from auditor.versions import Running, choose, fits, minor_of, running_of
 from checks import check_types
 from tests.support.kube_node import waiting_program
+from tests.support.pdf import squeezed
 
 LIBRARY = packaged(check_types())
 NAME = "cis-kubernetes"
@@ -233,7 +233,7 @@ def test_said_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     (notice,) = run.notices
     html, pdf, document = reports.write(run, tmp_path, ["html", "pdf", "json"])
     show(run, [], [])
-    text = "".join(page.extract_text() for page in PdfReader(pdf).pages)
+    text = squeezed(pdf.read_bytes())
     said = {"terminal": capsys.readouterr().out, "pdf": text, "html": markup.unescape(re.sub("<[^>]*>", "", html.read_text()))}
     for where, words in said.items():
         assert "".join(notice.split()) in "".join(words.split()), where

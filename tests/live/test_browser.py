@@ -11,6 +11,7 @@ import pytest
 from auditor.model import Observation, Status
 from reports import as_html
 from tests.support import sample_run
+from tests.support.pdf import squeezed
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -365,14 +366,12 @@ def test_fits_a_phone(visit):
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_prints_with_everything_open_in_dark_ink_on_white(visit, tmp_path, script):
+def test_prints_with_everything_open_in_dark_ink_on_white(visit, script):
     page = visit(color_scheme="dark", java_script_enabled=script)
     page.emulate_media(media="print")
     assert not page.locator("#explorer").is_visible()
     assert not page.get_by_role("navigation").first.is_visible()
-    pypdf = pytest.importorskip("pypdf")
-    page.pdf(path=tmp_path / "print.pdf", format="A4")
-    text = "".join("".join(p.extract_text() for p in pypdf.PdfReader(tmp_path / "print.pdf").pages).split())
+    text = squeezed(page.pdf(format="A4"))
     assert "Startthecontainerwith--memory" in text
     assert "268435456" in text
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
