@@ -9,6 +9,7 @@ from typing import Any
 from auditor import __version__
 from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
 from auditor.fixes.words import DISTURBS, line, origin
+from auditor.terminal import clean
 
 _SPECIAL = "\\`*_{}[]<>()#+!|~&"
 
@@ -19,8 +20,8 @@ def text(words: str) -> str:
 
 
 def code(lines: list[str]) -> str:
-    """Return lines as a block of code whose fence nothing in it can close."""
-    body = [line(one, 4000) for one in lines]
+    """Return lines as a block of code whose fence nothing in it can close. Each is a command, or a comment."""
+    body = [clean(one, 4000) for text in lines for one in (text.splitlines() or [""])]
     fence = "`" * max(3, *(_run_of_backticks(one) + 1 for one in body))
     return "\n".join([f"{fence}sh", *body, fence])
 
@@ -98,10 +99,18 @@ def _commands(action: Any) -> list[str]:
             said = f"without {flag}" if value is None else f"{flag}={value}"
             return [f"# in {path}, command of {program}", said]
         case Run(command=command, stdin=stdin):
-            return [shlex.join(command) + (f" <<'END'\n{stdin}\nEND" if stdin else "")]
+            return [shlex.join(clean(w, 4000) for w in command)] if not stdin else _given(command, stdin)
         case ByHand(lines=lines):
             return list(lines)
     return []
+
+
+def _given(command: tuple[str, ...], stdin: str) -> list[str]:
+    """Return a command with its input, behind a word that stands nowhere in that."""
+    end = "END"
+    while end in stdin:
+        end += "_"
+    return [f"{shlex.join(clean(w, 4000) for w in command)} <<'{end}'", *stdin.splitlines(), end]
 
 
 def _taken(keep: int) -> str:

@@ -40,7 +40,7 @@ def container_option(fix: ContainerOption, case: Case) -> Iterator[Step]:
             continue
         if service:
             words = f"Change the swarm's service {service}, of which the container {name} is a task, so that it has {option}"
-            yield Step(action=ByHand(words, (case.control.remediation.text,)), words=words, effect=Effect.WORKLOADS, **common)
+            yield Step(action=ByHand(words, (_comment(case),)), words=words, effect=Effect.WORKLOADS, **common)
             continue
         updated = bool(fix.update) and fix.update in SHOWN
         if updated:
@@ -60,17 +60,22 @@ def container_option(fix: ContainerOption, case: Case) -> Iterator[Step]:
 def _again(fix: ContainerOption, case: Case, name: str, option: str, override: Override | None, common: dict[str, Any]) -> Step:
     """Return what a person does to have the container made again with the option."""
     words = f"Make the container {name} again with {option}"
-    lines: tuple[str, ...] = (case.control.remediation.text,)
+    lines: tuple[str, ...] = (_comment(case),)
     if override is not None:
         words = (
             f"Make the container {name} again (service {override.service} of the Compose project {override.project}) with {option}"
         )
         file = f"OVERRIDE (TARGET.compose-{override.project}.yaml, beside this file)"
-        lines = (f"docker compose -f compose.yaml -f OVERRIDE up -d {override.service}", f"in the project's folder, with {file}")
+        lines = (f"docker compose -f compose.yaml -f OVERRIDE up -d {override.service}", f"# in the project's folder, with {file}")
     caution = "What the container keeps outside of volumes is lost."
     if override is not None and fix.compose in _LISTS:
         caution += " Compose adds to the lists of the project's own file: take contrary entries out there."
     return Step(action=ByHand(words, lines, override), words=words, effect=Effect.WORKLOADS, caution=caution, **common)
+
+
+def _comment(case: Case) -> str:
+    """Return the control's own words as a line that may stand among commands."""
+    return f"# {' '.join(case.control.remediation.text.split())}"
 
 
 def _option(fix: ContainerOption) -> str:
@@ -108,5 +113,5 @@ def image_build(fix: ImageBuild, case: Case) -> Iterator[Step]:
     for observation in case.failing("image"):
         image = observation.subject.removeprefix("image/").encode("unicode_escape").decode()
         words = f"Build the image {image} anew with another {fix.instruction} in its Dockerfile, and its containers from it"
-        action = ByHand(words, (case.control.remediation.text,))
+        action = ByHand(words, (_comment(case),))
         yield Step(action=action, controls=(case.label,), subject=observation.subject, words=words, effect=Effect.WORKLOADS)

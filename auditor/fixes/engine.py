@@ -223,7 +223,7 @@ def _without_flags(flagged: Sequence[tuple[EngineSetting, Case, Daemon, tuple[st
         for fix, case, value in keys:
             words = f"Take {flag_of(fix.key)} off the command line of dockerd, where its unit or options file says so"
             lines = (f"systemctl edit --full {daemon.service}   # without {flag_of(fix.key)}",
-                     f"{_said(fix, daemon.path, value)}   # dockerd refuses a key that is a flag as well",
+                     f"# {_said(fix, daemon.path, value)}: dockerd refuses a key that is a flag as well",
                      f"systemctl restart {daemon.service}")  # fmt: skip
             yield _by_hand(fix, case, words, lines, effect)
         return

@@ -120,7 +120,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """What a person must do, in words and, where there are any, as lines to copy."""
+    """What a person must do, in words and, where there are any, as lines to copy: commands, or comments (``# ...``)."""
 
     words: str
     lines: tuple[str, ...] = ()

@@ -174,11 +174,11 @@ folder_ok() {
   if [ -n "$check" ]; then
     case $newline$pending in *"$newline$1$newline"*) return 0 ;; esac # a step before this one would see to it
   fi
-  read -r uid gid mode <<EOF
+  read -r folder_uid folder_gid folder_mode <<EOF
 $(stat -c '%u %g %a' -- "$1" 2>/dev/null)
 EOF
-  [ -n "${mode:-}" ] || { why "$1 is not there"; return 1; }
-  if [ "$uid" != 0 ] || [ $((0$mode & 2)) != 0 ] || { [ $((0$mode & 16)) != 0 ] && [ "$gid" != 0 ]; }; then
+  [ -n "${folder_mode:-}" ] || { why "$1 is not there"; return 1; }
+  if [ "$folder_uid" != 0 ] || [ $((0$folder_mode & 2)) != 0 ] || { [ $((0$folder_mode & 16)) != 0 ] && [ "$folder_gid" != 0 ]; }; then
     why "$1 can be written by others than root, who could put another file in the way"
     return 1
   fi

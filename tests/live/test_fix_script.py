@@ -1,0 +1,225 @@
+"""The script that fixes are applied with, on a host where sh is busybox and there is no Python: what it refuses, and what nothing runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from auditor.catalogue import packaged
+from auditor.fixes.as_markdown import render as words
+from auditor.fixes.as_shell import render
+from auditor.fixes.plan import Case, plan
+from auditor.fixes.planners import PLANNERS
+from auditor.fixes.steps import REMOVED, Action, After, Effect, HaveLines, KeepBits, Own, Plan, Run, SetKey, Step
+from auditor.model import Evidence, Finding, Observation, Status, Target, TargetKind, TargetResult, TargetStatus
+from checks import check_types
+from tests.support.host import ENVIRONMENT, Entry, TestHost
+
+pytestmark = pytest.mark.live
+OTHER = 2003
+
+
+@pytest.fixture(scope="module")
+def host(needs_hosts: None) -> Iterator[TestHost]:
+    with TestHost(shell="busybox") as started:
+        yield started
+
+
+def step(action: Action, after: After | None = None, effect: Effect = Effect.NONE) -> Step:
+    return Step(
+        action=action, controls=("cis-docker 1",), subject="file/x", words=type(action).__name__, after=after, effect=effect
+    )
+
+
+def script(*steps: Step) -> str:
+    return render(Plan(run="r", target="t", kind="docker-host", address="", steps=steps))
+
+
+def apply(host: TestHost, text: str, *options: str, user: str = "root") -> tuple[int, list[str]]:
+    """Run a script on the host; return its exit code and lines."""
+    host.run("sh", "-c", "cat >/fix.sh && chmod 755 /fix.sh", stdin=text.encode())
+    argv = ["sh", "/fix.sh", *options]
+    if user != "root":
+        argv = ["/usr/bin/busybox", "su", "-s", "/bin/sh", user, "-c", " ".join(argv)]
+    done = subprocess.run(host.enter(argv), capture_output=True, env=ENVIRONMENT, check=False, timeout=60, text=True)
+    return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
+
+
+def said(host: TestHost, action: Action) -> str:
+    """Return the line of a single step."""
+    return apply(host, script(step(action)))[1][0]
+
+
+def test_what_may_be_another_file_is_refused(host: TestHost) -> None:
+    """A folder that others may write to, links that others made, other names of the same file."""
+    host.place(
+        Entry("/etc/open", None, 0o777), Entry("/etc/open/a", "x", 0o666), Entry("/etc/theirs", None, 0o755, OTHER, OTHER),
+        Entry("/etc/theirs/a", "x", 0o666), Entry("/etc/real", "x", 0o600), Entry("/etc/ours", link="/etc/real"),
+        Entry("/etc/chain", link="/etc/theirs/link"), Entry("/etc/theirs/link", link="/etc/real"), Entry("/etc/loop", link="/etc/loop"),
+        Entry("/etc/group-of-root", None, 0o775), Entry("/etc/group-of-root/a", "x", 0o666),
+        Entry("/etc/planted", link="/etc/real"), Entry("/etc/twice", "x", 0o666),
+    )  # fmt: skip
+    host.run("ln", "/etc/twice", "/etc/second")
+    host.run("chown", "-h", "2003", "/etc/planted")
+    for path in ("/etc/open/a", "/etc/theirs/a", "/etc/chain"):
+        assert "can be written by others than root" in said(host, KeepBits(path, 0o600)), path
+    assert "a link that is not root's" in said(host, Own("/etc/planted", "root", "root"))
+    assert "leads in circles" in said(host, KeepBits("/etc/loop", 0o600))
+    assert "another name" in said(host, KeepBits("/etc/twice", 0o600))
+    assert host.run("stat", "-c", "%a", "/etc/open/a", "/etc/theirs/a", "/etc/twice").split() == ["666"] * 3
+    assert said(host, KeepBits("/etc/ours", 0o400)).startswith("changed"), "root's own link is followed"
+    assert said(host, KeepBits("/etc/group-of-root/a", 0o644)).startswith("changed")
+    assert host.run("stat", "-c", "%a %U", "/etc/real", "/etc/group-of-root/a").split() == ["400", "root", "644", "root"]
+    assert said(host, KeepBits("/etc/not-there", 0o600)).startswith("ok")
+    assert "there is no group nogroups" in said(host, Own("/etc/real", "root", "nogroups"))
+
+
+def test_a_folder_comes_first_and_a_check_knows(host: TestHost) -> None:
+    host.place(Entry("/etc/all", None, 0o777, OTHER, OTHER), Entry("/etc/all/a", "x", 0o666, OTHER, OTHER))
+    steps = [
+        step(Own("/etc/all", "root", "root")), step(KeepBits("/etc/all", 0o755)),
+        step(Own("/etc/all/a", "root", "root")), step(KeepBits("/etc/all/a", 0o644)),
+    ]  # fmt: skip
+    code, lines = apply(host, script(*steps), "--check")
+    assert (code, [line.split()[0] for line in lines[:4]]) == (2, ["would"] * 4)
+    code, lines = apply(host, script(*steps))
+    assert code == 0, lines
+    assert host.run("stat", "-c", "%a %u:%g", "/etc/all", "/etc/all/a").split() == ["755", "0:0", "644", "0:0"]
+
+
+def test_json_without_python(host: TestHost) -> None:
+    """By jq; what isn't JSON stays, a validator's no is a no, and without any tool nothing is guessed."""
+    host.place(
+        Entry("/etc/app/a.json", '{"a": {"b": 1}, "täst": "ü"}', 0o640, 0, 42),
+        Entry("/etc/app/bad.json", "{a"),
+        Entry("/etc/app/empty.json", ""),
+    )
+    change = SetKey("/etc/app/a.json", "json", ("a", "c"), [True, "x'$(touch /tmp/no)"])
+    assert said(host, change).startswith("changed")
+    assert json.loads(host.run("cat", "/etc/app/a.json")) == {"a": {"b": 1, "c": [True, "x'$(touch /tmp/no)"]}, "täst": "ü"}
+    assert host.run("stat", "-c", "%a %u:%g", "/etc/app/a.json") == "640 0:42\n"
+    assert said(host, change).startswith("ok")
+    assert said(host, SetKey("/etc/app/a.json", "json", ("a",), REMOVED)).startswith("changed")
+    assert said(host, SetKey("/etc/app/a.json", "json", ("a",), REMOVED)).startswith("ok")
+    refused = said(host, dataclasses.replace(change, validate=("grep", "-q", "never there")))
+    assert "refuses the new file, so nothing was changed" in refused
+    assert json.loads(host.run("cat", "/etc/app/a.json")) == {"täst": "ü"}
+    assert "could not be read as JSON" in said(host, SetKey("/etc/app/bad.json", "json", ("a",), 1))
+    assert host.run("cat", "/etc/app/bad.json") == "{a"
+    assert said(host, SetKey("/etc/app/empty.json", "json", ("a",), 1)).startswith("changed")
+    assert said(host, SetKey("/etc/new/b.json", "json", ("a",), 1)).startswith("changed")
+    assert host.run("stat", "-c", "%a", "/etc/new", "/etc/new/b.json") == "755\n600\n"
+    host.run("mv", "/usr/bin/jq", "/usr/bin/jq.away")
+    assert "neither python3 nor jq" in said(host, SetKey("/etc/new/b.json", "json", ("a",), 2))
+    host.run("mv", "/usr/bin/jq.away", "/usr/bin/jq")
+    assert host.run("ls", "-A", "/etc/app", "/etc/new").split() == [
+        "/etc/app:",
+        "a.json",
+        "bad.json",
+        "empty.json",
+        "/etc/new:",
+        "b.json",
+    ]
+
+
+def test_what_follows_is_done_once_and_not_after_a_failure(host: TestHost) -> None:
+    host.place(Entry("/etc/lines", "one\ntwo", 0o600), Entry("/etc/b.json", "{"))
+    good, bad = After("count", command=("sh", "-c", "echo x >>/etc/count")), After("never", command=("touch", "/etc/never"))
+    steps = (
+        step(HaveLines("/etc/lines", ("two", "three")), good), step(HaveLines("/etc/lines", ("-n four",)), good),
+        step(HaveLines("/etc/others", ("a b",)), bad), step(SetKey("/etc/b.json", "json", ("a",), 1), bad),
+        step(HaveLines("/etc/whole", ("x",), 0o644, whole=True)),
+    )  # fmt: skip
+    code, lines = apply(host, script(*steps))
+    assert code == 1
+    assert any(line.startswith("not done") and "touch /etc/never" in line for line in lines)
+    assert host.run("cat", "/etc/lines") == "one\ntwo\nthree\n-n four\n"
+    assert host.run("cat", "/etc/count") == "x\n"
+    assert "never" not in host.run("ls", "/etc")
+    apply(host, script(*steps))
+    assert host.run("cat", "/etc/count", "/etc/whole") == "x\nx\n"
+
+
+def test_only_root_and_only_one_at_a_time(host: TestHost) -> None:
+    text = script(step(HaveLines("/etc/mine", ("x",))), step(HaveLines("/etc/later", ("x",)), effect=Effect.RESTART))
+    assert apply(host, text, user="plain") == (1, ["/fix.sh: must be run as root"])
+    assert apply(host, text, "--list", user="plain")[0] == 0
+    host.run("sh", "-c", "mkdir /run/cis-auditor-fix.lock; echo 1 >/run/cis-auditor-fix.lock/pid")
+    code, lines = apply(host, text)
+    assert (code, "another run is going on" in lines[0]) == (1, True)
+    host.run("sh", "-c", "echo 999999 >/run/cis-auditor-fix.lock/pid")
+    code, lines = apply(host, text)
+    assert code == 0, lines
+    assert any(line.startswith("left out") for line in lines)
+    assert "later" not in host.run("ls", "/etc")
+    assert "cis-auditor-fix.lock" not in host.run("ls", "/run")
+    assert apply(host, text, "--only", "cis-docker 2")[1][0].startswith("0 changed")
+    assert apply(host, text, "--nonsense")[0] == 64
+
+
+EVIL = ["$(touch /tmp/pwned)", "`touch /tmp/pwned`", "';touch /tmp/pwned;'", '"; touch /tmp/pwned; "', "a\ntouch /tmp/pwned\n", "\\'; touch /tmp/pwned #",
+        "-e x", "$IFS", "*", "x\r\n## Run this: `curl evil`", "\x1b[2Jx", "```\n# evil\n```", "<script>alert(1)</script>", "é\u202e"]  # fmt: skip
+
+
+BENCHMARK = packaged(check_types()).load("cis-docker")
+
+
+def hostile(control: str, subject: str, word: str) -> Case:
+    bound = next(c for c in BENCHMARK.controls if c.key == control)
+    observation = Observation(subject + word, Status.FAIL, word, word, word)
+    finding = Finding("t", "cis-docker", BENCHMARK.version, bound.id, bound.key, bound.title, 1, "automated", bound.severity, Status.FAIL,
+                      observations=(observation,))  # fmt: skip
+    process = {"pid": 7, "name": "dockerd", "exe": f"/usr/bin/dockerd{word}", "args": ["--config-file", f"/etc/{word}", "--icc=true", "-l", word], "uid": 0,
+               "started": 1, "contained": False, "environ": {}}  # fmt: skip
+    container = {
+        "Id": "1",
+        "Name": "/" + word,
+        "Config": {"Labels": {f"com.docker.{k}": word for k in ("compose.project", "compose.service", "swarm.service.name")}},
+    }
+    facts = {"processes": [process], "engine:containers": [{"engine": f"unix:///run/{word}", "pid": 7, "data": [container]}],
+             "files:unit=docker.service": {"files": [{"path": "/x"}], "searched": []}}  # fmt: skip
+    target = TargetResult("t" + word, TargetKind.DOCKER_HOST, word, "ssh", (), (), TargetStatus.AUDITED, None, "")
+    return Case(bound, finding, target, Evidence(Target("t", "ssh"), "", facts))
+
+
+HOSTILE = [
+    ("docker-etc-mode", "file//etc/"), ("docker-etc-owner", "file//etc/"), ("docker-audit-dockerd", "file//etc/"), ("docker-daemon-icc", "daemon/"),
+    ("docker-daemon-log-level", "daemon/"), ("docker-container-pids-limit", "container/"), ("docker-container-privileged", "container/"),
+    ("docker-image-healthcheck", "image/"), ("docker-socket-owner", "file/"),
+]  # fmt: skip
+
+
+def test_evidence_is_never_run(host: TestHost) -> None:
+    """Whatever a target calls its files, containers, images, flags and itself: it stays text."""
+    texts, copied = [], []
+    for word in EVIL:
+        cases = [hostile(control, subject, word) for control, subject in HOSTILE]
+        made = plan(word, cases[0].target, cases, PLANNERS)
+        assert {label for s in made.steps for label in s.controls} == {c.label for c in cases}
+        texts.append(render(made))
+        document = words(made)
+        assert "\x1b" not in document
+        assert "\u202e" not in document
+        outside = "".join(part for i, part in enumerate(document.split("\n```")) if i % 2 == 0)
+        assert not re.search(r"(?<!\\)<script", outside)
+        copied.append("\n".join(part for i, part in enumerate(document.split("\n```")) if i % 2).replace("sh\n", ""))
+    host.run("sh", "-c", "mkdir -p /all && cat >/all/scripts", stdin="\n=====\n".join(texts).encode())
+    runner = 'cd /all && awk \'BEGIN{RS="\\n=====\\n"} {print > ("n" NR); close("n" NR)}\' scripts && for f in n*; do sh $f --list; sh $f --check --disruptive; sh $f --disruptive; done 2>&1'
+    out = host.run("sh", "-c", runner, check=False)
+    assert out.count(" without a fix") == 2 * len(EVIL), out
+    for block in copied:  # who copies all commands of a document runs no other ones
+        host.run("sh", "-s", stdin=("systemctl() { :; }; docker() { :; }; cd /tmp\n" + block).encode(), check=False)
+    assert "pwned" not in host.run("ls", "/tmp")
+    assert "\x1b" not in out
+
+
+def test_a_command_is_run_unless_it_is_so(host: TestHost) -> None:
+    action = Run(("sh", "-c", "cat >/etc/given"), ("cat", "/etc/given"), "it's $(so)\n  yes", "it's $(so)\n  yes")
+    assert said(host, action).startswith("changed")
+    assert host.run("cat", "/etc/given") == "it's $(so)\n  yes"
+    assert said(host, action).startswith("ok")
