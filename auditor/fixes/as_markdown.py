@@ -74,7 +74,9 @@ def _step(number: int, step: Step) -> list[str]:
 
 def _afters(steps: list[Step]) -> list[str]:
     afters = dict.fromkeys(s.after for s in steps if s.after is not None)
-    return [part for after in afters for part in (f"Afterwards, once: {text(after.words)}", code([_command(after)]))]
+    return [
+        part for after in afters if not after.path for part in (f"Afterwards, once: {text(after.words)}", code([_command(after)]))
+    ]
 
 
 def _command(after: After) -> str:

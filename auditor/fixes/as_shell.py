@@ -91,13 +91,15 @@ def _action(action: Any) -> tuple[str, ...]:
             do = ("unset", ".".join(key), "") if value is REMOVED else ("set", ".".join(key), one_line(value))
             return ("set_yaml", path, *do, *validate)
         case SetFlag(path=path, program=program, flag=flag, value=None):
-            return ("set_yaml", path, "unflag", program, flag)
+            return ("stage_yaml", path, "unflag", program, flag)
         case SetFlag(path=path, program=program, flag=flag, value=value):
-            return ("set_yaml", path, "flag", program, f"{flag}={value}")
+            return ("stage_yaml", path, "flag", program, f"{flag}={value}")
         case Run(command=command, shows=shows, wanted=wanted, stdin=stdin):
             return ("unless", wanted, stdin, str(len(shows)), *shows, *command)
     raise TypeError(f"no way to write {type(action).__name__} in a script")
 
 
 def _done(after: After) -> tuple[str, ...]:
+    if after.path:
+        return ("publish", after.path)
     return ("service_do", after.verb, after.service) if after.service else ("command_do", *after.command)

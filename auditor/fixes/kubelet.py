@@ -10,7 +10,7 @@ from typing import Any
 from auditor.facts import flags
 from auditor.facts.host import Config, Files
 from auditor.fixes.kinds import KubeletSetting
-from auditor.fixes.manifests import on_platform
+from auditor.fixes.manifests import on_platform, upgrades
 from auditor.fixes.plan import Case
 from auditor.fixes.steps import REMOVED, After, ByHand, Effect, SetKey, Step, safe_path
 from auditor.fixes.yamltext import one_line
@@ -76,7 +76,8 @@ def _step(fix: KubeletSetting, case: Case, path: str) -> Step:
         return _by_hand(fix, case, f"{_said(fix)} in {path}: {error}")
     return Step(
         action=SetKey(path, form, tuple(fix.key.split(".")), value), controls=(case.label,), subject="process/kubelet",
-        words=f"{_said(fix)} in {path}", effect=Effect.RESTART, after=_RESTART, caution=fix.caution,
+        words=f"{_said(fix)} in {path}", effect=Effect.RESTART, after=_RESTART,
+        caution=" ".join(filter(None, (fix.caution, *upgrades(case, "kubelet-config")))),
     )  # fmt: skip
 
 

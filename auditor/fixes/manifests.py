@@ -11,7 +11,7 @@ from auditor.facts.platforms import platform_of
 from auditor.facts.redact import REDACTED
 from auditor.fixes.kinds import ProgramFlag
 from auditor.fixes.plan import Case
-from auditor.fixes.steps import ByHand, Effect, SetFlag, Step, safe_path
+from auditor.fixes.steps import After, ByHand, Effect, SetFlag, Step, safe_path
 from auditor.model import Outcome, Problem, Reason, TargetKind
 from checks import running
 from checks.running import Instance
@@ -29,6 +29,8 @@ _RANCHER = {"k3s": ("k3s", "k3s"), "RKE2": ("rke2", "rke2-server")}
 _ARGS_FILES = {"kube-apiserver": "--apiserver-args-file", "kube-controller-manager": "--controller-manager-args-file",
                "kube-scheduler": "--scheduler-args-file", "kubelet": "--kubelet-args-file"}  # fmt: skip
 _ANEW = "The kubelet starts {} anew by itself as soon as the manifest changes."
+#: kubeadm writes its files anew at every upgrade, from a ConfigMap in kube-system.
+UPGRADES = "Make the same change in the ConfigMap {} in kube-system: kubeadm writes the file anew from there when it upgrades."
 
 Wishes = Sequence[tuple[ProgramFlag, Case]]
 
@@ -73,7 +75,8 @@ def _planned(program: str, flag: str, wishes: Wishes) -> Step:
     words = f"{said} {'for' if value is not None else 'of the flags of'} {program} in {path}"
     return Step(
         action=SetFlag(path, program, flag, value), controls=_labels(wishes), subject=f"process/{program}", words=words,
-        effect=Effect.CONTROL_PLANE, caution=" ".join(dict.fromkeys((*_cautions(wishes), _ANEW.format(program)))),
+        effect=Effect.CONTROL_PLANE, after=After(f"Put the new manifest of {program} in place", path=path),
+        caution=" ".join(dict.fromkeys((*_cautions(wishes), _ANEW.format(program), *upgrades(case, "kubeadm-config")))),
     )  # fmt: skip
 
 
@@ -157,6 +160,13 @@ def _manifest(case: Case, program: str) -> str | Problem:
     if len(found) > 1 or len(answer["files"]) > 1:
         return _no(f"several manifests may be its own: {', '.join(f['path'] for f in answer['files'])}")
     return str(found[0]) if safe_path(found[0]) else _no("the name of its manifest is not for a script")
+
+
+def upgrades(case: Case, source: str) -> list[str]:
+    """Return what to look at where kubeadm made the node."""
+    processes = case.facts.get(Processes())
+    told = None if isinstance(processes, Problem) else platform_of(processes)
+    return [UPGRADES.format(source)] if told is not None and told[0].name == "kubeadm" else []
 
 
 def on_platform(case: Case, instance: Instance, flag: str, value: str | None) -> tuple[str, tuple[str, ...]] | None:

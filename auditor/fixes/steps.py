@@ -134,14 +134,16 @@ Action = KeepBits | Own | SetKey | SetFlag | HaveLines | Run | ByHand
 class After:
     """What is done once, at the end, when a step that names it changed something, and in a few words why.
 
-    Either a ``command`` (an argument list) or a ``service`` of the host's own service manager, which is restarted (its units are
-    read again before) or reloaded. A restart makes a reload of the same service needless.
+    Either a ``command`` (an argument list), or a ``service`` of the host's own service manager, which is restarted (its units are
+    read again before) or reloaded; a restart makes a reload of the same service needless. Or ``path``: what watches that file takes
+    up every change at once, so that all `SetFlag` steps are made in a copy, which takes the file's place if none of them failed.
     """
 
     words: str
     command: tuple[str, ...] = ()
     service: str = ""
     verb: Literal["restart", "reload"] = "restart"
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
