@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from auditor import score
 from auditor.findingtext import text_of_finding
 from auditor.model import Finding, Score, TargetResult
 from auditor.results import finding_of, target_document, target_of, text_of
+from auditor.scratch import Scratch
 from auditor.versions import Choice
 
 
@@ -84,48 +83,32 @@ class Headlines(Memory):
 
 
 class Spool:
-    """Keeps entries in a temporary file that nobody else can open: it has no name, and is gone with the process.
+    """Keeps entries in a file that is gone with the process.
 
-    It lies in ``folder``, where the reports will be, for the usual place of temporary files may be memory. When the disk is full,
-    what doesn't fit stays in memory: no verdict is lost with it. Raises OSError.
+    It lies in ``folder``, where the reports will be, for the usual place of temporary files may be memory. Raises OSError.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 - it lives as long as the run
-        self._refused = Memory()
+        self._scratch = Scratch(folder)
         self._places: dict[str, tuple[int, int]] = {}
-        self._end = 0
-        self._left: dict[str, bytes] = {}  # what did not fit
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """Keep entries."""
         for entry in entries:
             head = text_of({"target": target_document(entry.target), "chosen": chosen_document(entry), "done": entry.done})
             data = f"[{','.join((head, *entry.lines))}]".encode("ascii")
-            self._left.pop(entry.name, None)
-            self._places[entry.name] = (self._end, len(data))
-            try:
-                written = 0
-                while written < len(data):
-                    written += os.pwrite(self._file.fileno(), data[written:], self._end + written)
-                self._end += len(data)
-            except OSError:
-                self._left[entry.name] = data
+            self._places[entry.name] = (self._scratch.put(data), len(data))
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         """Return entries, each read when it is asked for."""
         for name in names:
             if name in self._places:
-                place, size = self._places[name]
-                data = self._left.get(name)
-                head, *found = json.loads(os.pread(self._file.fileno(), size, place) if data is None else data)
+                head, *found = json.loads(self._scratch.get(*self._places[name]))
                 yield Entry(target_of(head["target"]), chosen_of(head["chosen"]), tuple(map(finding_of, found)), head["done"])
-            else:
-                yield from self._refused.entries([name])
 
     def close(self) -> None:
         """Give the file back."""
-        self._file.close()
+        self._scratch.close()
 
 
 class Following:

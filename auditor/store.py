@@ -7,6 +7,8 @@ filter by, and the whole document. What is loaded equals what was saved, to the 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import re
@@ -22,6 +24,7 @@ from auditor.model import AuditRun, Counts, TargetStatus
 from auditor.results import counts_document, run_of
 from auditor.rows import column, rows_of
 from auditor.score import mean
+from auditor.spooled import spooled
 from auditor.tables import SCHEMA_VERSION, tables
 
 if TYPE_CHECKING:
@@ -118,28 +121,50 @@ class Store:
 
     def load(self, run: str = "latest") -> AuditRun:
         """Return a run by (the beginning of) its id, ``latest``, ``latest~2`` (two before) or ``baseline``; raises `StoreError`."""
-        import sqlalchemy as sa
-
         with self.plainly(), self.reading() as connection:
             found = self.find(connection, run)
-            f = self.tables.findings
-            query = sa.select(f.c.document).where(f.c.run == found).order_by(f.c.position).execution_options(yield_per=500)
             try:
-                head = self._document(connection, found)
-                with connection.execute(query) as findings:
-                    return run_of({**head, "findings": map(json.loads, findings.scalars())})
+                lists = {
+                    n: map(json.loads, self._texts(connection, getattr(self.tables, n), found)) for n in ("targets", "findings")
+                }
+                return run_of({**self._document(connection, found), **lists})
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(f"{self.name}: run {found} can't be read ({type(error).__name__}: {_line(error)})") from None
 
+    def open(self, run: str, folder: Path) -> AuditRun:
+        """Return a run (`load` says how it is named) whose targets and findings are read from a file in ``folder`` when they are
+        asked for; raises `StoreError`. The file has no name and needs no history any more."""  # noqa: D205, D209 - one sentence
+        with self.plainly(), self.reading() as connection:
+            found = self.find(connection, run)
+
+            def refuse(error: Exception) -> StoreError:
+                return StoreError(f"{self.name}: run {found} can't be read ({type(error).__name__}: {_line(error)})")
+
+            targets, findings = spooled(folder, refuse)
+            for document in self._texts(connection, self.tables.targets, found):
+                targets.add(document)
+            texts = self._texts(connection, self.tables.findings, found)
+            while some := list(itertools.islice(texts, 500)):
+                findings.add(some)
+            try:
+                head = run_of({**self._document(connection, found), "targets": (), "findings": ()})
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise refuse(error) from None
+        return dataclasses.replace(head, targets=targets, findings=findings)
+
+    def _texts(self, connection: sa.Connection, table: sa.Table, run: str) -> Iterator[str]:
+        """Yield the documents of a table's rows in their order."""
+        import sqlalchemy as sa
+
+        query = sa.select(table.c.document).where(table.c.run == run).order_by(table.c.position)
+        with connection.execute(query.execution_options(yield_per=500)) as rows:
+            yield from rows.scalars()
+
     def _document(self, connection: sa.Connection, run: str) -> dict[str, Any]:
-        """Return the document of a run without its findings."""
+        """Return the document of a run without its targets and findings."""
         import sqlalchemy as sa
 
         t = self.tables
-
-        def documents(table: sa.Table) -> list[Any]:
-            query = sa.select(table.c.document).where(table.c.run == run).order_by(table.c.position)
-            return [json.loads(document) for document in connection.execute(query).scalars()]
 
         row = connection.execute(t.runs.select().where(t.runs.c.id == run)).one()
         head = json.loads(row.document)
@@ -156,7 +181,7 @@ class Store:
             if judged is None or (b.name, b.version) in judged:
                 text = connection.execute(t.texts.select().where(t.texts.c.sha256 == b.text)).one()
                 benchmarks.append({**json.loads(text.document), "selected_because": json.loads(b.document)})
-        return {"run": head, "targets": documents(t.targets), "benchmarks": benchmarks, "scores": documents(t.scores)}
+        return {"run": head, "benchmarks": benchmarks, "scores": map(json.loads, self._texts(connection, t.scores, run))}
 
     def history(
         self, limit: int = 20, *, target: str | None = None, benchmark: str | None = None, since: str = ""

@@ -33,8 +33,11 @@ ARROWS = {
         "auditor.results",
         "auditor.rows",
         "auditor.score",
+        "auditor.spooled",
         "auditor.tables",
     },
+    "auditor.scratch": set(),
+    "auditor.spooled": {"auditor.model", "auditor.queries", "auditor.results", "auditor.scratch"},
     "auditor.rows": {"auditor.model", "auditor.results", "auditor.tables"},
     "auditor.shards": {"auditor.model"},
     "auditor.runs": {"auditor"},  # of the command line

@@ -243,7 +243,7 @@ def test_nothing_of_the_spool_is_left_or_open_to_others(tmp_path: Path) -> None:
 
     spool = Spool(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert stat.S_IMODE(fleet.os.fstat(spool._file.fileno()).st_mode) == 0o600
+    assert stat.S_IMODE(fleet.os.fstat(spool._scratch._fd).st_mode) == 0o600
     spool.close()
 
 
@@ -254,10 +254,10 @@ def test_a_full_disk_loses_no_result(tmp_path: Path) -> None:
     first, second = (Entry(dataclasses.replace(sample_run.target("a"), address=a)) for a in ("one", "two"))
     with contextlib.closing(Spool(tmp_path)) as spool, Path("/dev/full").open("r+b", buffering=0) as full:
         spool.keep([first])
-        own, spool._file = spool._file, full  # type: ignore[assignment]
+        own, spool._scratch._fd = spool._scratch._fd, full.fileno()
         spool.keep([second])
         assert list(spool.entries(["a", "none"])) == [second]
-        spool._file = own
+        spool._scratch._fd = own
 
 
 def test_shards_follow_from_names_alone() -> None:

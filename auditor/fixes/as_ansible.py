@@ -1,0 +1,311 @@
+"""A plan as an Ansible playbook of modules that come with ansible-core. What comes from evidence is data in it, never a template.
+
+JSON is changed by Ansible itself, which loses nothing of it. YAML is changed by the same awk as in the scripts, on the host: what
+Ansible would write has lost its comments. Either way it is `copy` that writes, so that check mode and ``--diff`` work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import yaml
+
+from auditor import __version__
+from auditor.fixes.as_shell import part
+from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
+from auditor.fixes.words import DISTURBS, line, origin
+from auditor.fixes.yamltext import one_line
+
+_BACKUP = "{{ cis_auditor_backup }}"
+#: Letters of symbolic modes by class, each with its bit.
+_BITS = {"u": {"r": 0o400, "w": 0o200, "x": 0o100, "s": 0o4000}, "g": {"r": 0o40, "w": 0o20, "x": 0o10, "s": 0o2000},
+         "o": {"r": 0o4, "w": 0o2, "x": 0o1, "t": 0o1000}}  # fmt: skip
+#: Prints the new content of the file $0, nothing where it is so already.
+_EDIT = """
+new=$(yaml_edit "$1" "$2" "$3" <"$0" && printf x) || exit 3
+[ "$new" = "$(cat -- "$0" && printf x)" ] || printf '%s' "${new%x}"
+"""
+#: Prints the paths of "$@" that others could put another file in the place of, or whose folder isn't there.
+_LOOK = """
+why() { printf '%s\\n' "$*" >&2; }
+newline='
+'
+check=yes pending=$pending$newline
+{functions}
+for path in "$0" "$@"; do
+  asked=$path
+  [ -d "${path%/*}" ] || asked=${path%/*/*}
+  trusted "$asked" || printf '%s\\n' "$path"
+done
+"""
+_USE = (
+    "    ansible-playbook -i inventory.yml THIS --check --diff          what would change; changes nothing",
+    "    ansible-playbook -i inventory.yml THIS                         do what disturbs nothing and reload what can be reloaded",
+    "    ansible-playbook -i inventory.yml THIS --tags all,disruptive   do everything, restarts included",
+    "    ansible-playbook -i inventory.yml THIS --tags cis-docker-2.2   only what this control asks for, restarts included",
+    "Every file that is changed is copied to /var/backups/cis-auditor/ on its host first.",
+)
+
+
+class _Inert(str):
+    """Text that Ansible must not take for a template."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes inert text with its tag, and text of several lines as such."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        """Write everything out: nobody should have to look for what a name stands for."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    tag = "!unsafe" if isinstance(text, _Inert) else "tag:yaml.org,2002:str"
+    return dumper.represent_scalar(tag, str(text), style="|" if "\n" in text else '"' if isinstance(text, _Inert) else None)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(_Inert, _text)
+
+
+def _inert(value: Any) -> Any:
+    """Return a value whose texts mean themselves; only texts that look like templates are marked, which keeps the rest readable."""
+    if isinstance(value, str):
+        return _Inert(value) if "{" in value or value.startswith("!") else value
+    if isinstance(value, dict):
+        return {_inert(k): _inert(v) for k, v in value.items()}
+    return [_inert(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _said(text: str) -> str:
+    """Return the name of a task. Names are templates too, so that braces become parentheses."""
+    return line(text).translate({ord("{"): "(", ord("}"): ")"}) or "-"
+
+
+def alias(target: str) -> str:
+    """Return a target's name as inventories and playbooks have it: Ansible reads some characters as patterns."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", target).lstrip("-.") or "_"
+    return plain if plain == target else f"{plain[:80]}-{sha256(target.encode()).hexdigest()[:8]}"
+
+
+def inventory(plans: Iterable[Plan]) -> str:
+    """Return the inventory for the playbooks of some plans."""
+    hosts: dict[str, Any] = {}
+    for plan in plans:
+        where = (
+            {"ansible_connection": "local"}
+            if plan.kind == "cluster"
+            else {"ansible_host": _inert(line(plan.address or plan.target))}
+        )
+        hosts[alias(plan.target)] = where
+    head = "# How to log in is yours to add: ansible_user, ansible_port, ansible_become_method and so on.\n"
+    return head + yaml.dump({"all": {"hosts": hosts}}, Dumper=_Dumper, sort_keys=True)
+
+
+def render(plan: Plan) -> str:
+    """Return the playbook."""
+    cluster = plan.kind == "cluster"
+    made = [(n, step) for n, step in enumerate(plan.steps, 1) if not isinstance(step.action, ByHand)]
+    by_hand = [step for step in plan.steps if isinstance(step.action, ByHand)]
+    afters = {step.after: _said(step.after.words) for _, step in made if step.after is not None}
+    paths = list(dict.fromkeys(path for _, s in made if (path := getattr(s.action, "path", None)) is not None))
+    edits = [n for n, s in made if isinstance(s.action, SetFlag) or (isinstance(s.action, SetKey) and s.action.format == "yaml")]
+    tasks: list[dict[str, Any]] = [_time(plan.run), _look(paths, made)] if paths else []
+    tasks += [_block(number, step, afters) for number, step in made]
+    tasks += [_message(step) for step in by_hand]
+    if edits:
+        refused = " or ".join(f"cis_auditor_{n} | default({{}}) is failed" for n in edits)
+        tasks += [
+            {"ansible.builtin.meta": "flush_handlers", "tags": ["always"]},
+            {"name": "Say that not everything was done", "tags": ["always"], "when": refused,
+             "ansible.builtin.fail": {"msg": "A file was not of a shape that is changed by a script: see the failures above."}},
+        ]  # fmt: skip
+    play: dict[str, Any] = {"name": _said(f"Fixes for {plan.target} from run {plan.run}"), "hosts": alias(plan.target),
+                            "become": not cluster, "gather_facts": any(a.service for a in afters)}  # fmt: skip
+    if play["gather_facts"]:
+        play["gather_subset"] = ["!all", "!min", "service_mgr"]
+    if edits:
+        play["vars"] = {"cis_auditor_edit": _Inert(part("yaml.sh") + _EDIT)}
+    play["tasks"] = tasks
+    play["handlers"] = [handler for after, name in afters.items() for handler in _handlers(after, name)]
+    head = [*origin(plan, __version__), *_USE, *(f"Without a fix: {line(label)} {line(title)}" for label, title, _ in plan.open)]
+    text = yaml.dump([play], Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=False)
+    return "".join(f"# {h}\n" for h in head) + "---\n" + text
+
+
+def _time(run: str) -> dict[str, Any]:
+    folder = re.sub(r"[^A-Za-z0-9_-]", "_", run)[:80] or "run"
+    where = f"/var/backups/cis-auditor/{folder}-{{{{ now(utc=true).strftime('%Y%m%dT%H%M%SZ') }}}}"
+    return {"name": "Choose where back-ups go", "tags": ["always"], "ansible.builtin.set_fact": {"cis_auditor_backup": where}}
+
+
+def _look(paths: Sequence[str], made: Sequence[tuple[int, Step]]) -> dict[str, Any]:
+    """Return the task that finds out which paths nobody but root can have tampered with."""
+    library = part("fix.sh")
+    functions = library[library.index("# folder_ok ") : library.index("# one_name ")]
+    pending = "".join(f"{s.action.path}\n" for _, s in made if isinstance(s.action, KeepBits | Own))
+    script = _LOOK.replace("{functions}", functions)
+    argv = ["/bin/sh", "-c", _Inert("pending=$(cat)\n" + script), *map(_inert, paths)]
+    return {
+        "name": "Look for paths that others could put other files in the place of: these are left out",
+        "ansible.builtin.command": {"argv": argv, "stdin": _inert(pending)},
+        "register": "cis_auditor_look", "check_mode": False, "changed_when": False, "tags": ["always"],
+    }  # fmt: skip
+
+
+def _block(number: int, step: Step, afters: dict[After, str]) -> dict[str, Any]:
+    notify = afters[step.after] if step.after is not None else ""
+    tasks = _action(number, step, notify)
+    block: dict[str, Any] = {"name": _said(step.words), "tags": _tags(step)}
+    path = getattr(step.action, "path", None)
+    if path is not None:
+        block["vars"] = {"cis_auditor_path": _inert(path)}
+        block["when"] = "cis_auditor_path not in cis_auditor_look.stdout_lines"
+    return {**block, "block": tasks}
+
+
+def _tags(step: Step) -> list[str]:
+    labels = [re.sub(r"[^A-Za-z0-9_.-]+", "-", label) for label in step.controls]
+    return [*labels, *(["disruptive", "never"] if step.effect.disruptive else [])]
+
+
+def _message(step: Step) -> dict[str, Any]:
+    assert isinstance(step.action, ByHand)
+    said = [_inert(line(t, 2000)) for t in (step.action.words, *(["Look before: " + step.caution] if step.caution else []))]
+    lines = [_inert(part) for text in step.action.lines for part in (line(one, 2000) for one in text.splitlines()) if part]
+    labels = [re.sub(r"[^A-Za-z0-9_.-]+", "-", label) for label in step.controls]
+    return {"name": f"By hand: {_said(', '.join(step.controls))}", "ansible.builtin.debug": {"msg": [*said, *lines]},
+            "tags": [*labels, "by-hand"]}  # fmt: skip
+
+
+def _handlers(after: After, name: str) -> list[dict[str, Any]]:
+    if not after.service:
+        return [{"name": name, "ansible.builtin.command": {"argv": list(after.command)}, "changed_when": True}]
+    mark = "cis_auditor_restarted_" + re.sub(r"[^A-Za-z0-9]", "_", after.service)
+    state = {"ansible.builtin.service": {"name": after.service, "state": f"{after.verb}ed"}}
+    if after.verb == "reload":
+        return [{"name": name, "when": f"{mark} | default({{}}) is not changed", **state}]
+    units = {"name": f"{name}: read the units again", "listen": name, "when": "ansible_facts.service_mgr == 'systemd'",
+             "ansible.builtin.systemd_service": {"daemon_reload": True}}  # fmt: skip
+    return [units, {"name": name, "listen": name, **state, "register": mark}]
+
+
+def _action(number: int, step: Step, notify: str) -> list[dict[str, Any]]:
+    """Return the tasks of an action. The one that changes something notifies; its name is the step's."""
+    name = _said(step.words) + (f" ({DISTURBS[step.effect]})" if step.effect.disruptive else "")
+    change: dict[str, Any] = {"name": name, **({"notify": [notify]} if notify else {})}
+    mark = f"cis_auditor_{number}"
+    there = {"register": mark, "failed_when": f"{mark} is failed and 'is absent' not in {mark}.msg"}
+    match step.action:
+        case KeepBits(path=path, keep=keep):
+            return [{**change, "ansible.builtin.file": {"path": _inert(path), "mode": symbolic(keep)}, **there}]
+        case Own(path=path, user=user, group=group):
+            owner = {**({"owner": user} if user else {}), **({"group": group} if group else {})}
+            return [{**change, "ansible.builtin.file": {"path": _inert(path), **owner}, **there}]
+        case HaveLines():
+            return _lines(step.action, change)
+        case SetKey(format="json", path=path, key=key, value=value, validate=validate):
+            return _json(mark, change, path, key, value, validate)
+        case SetKey(path=path, key=key, value=value):
+            do = ("unset", ".".join(key), "") if value is REMOVED else ("set", ".".join(key), one_line(value))
+            return _yaml(mark, change, path, do)
+        case SetFlag(path=path, program=program, flag=flag, value=value):
+            return _yaml(mark, change, path, ("unflag", program, flag) if value is None else ("flag", program, f"{flag}={value}"))
+        case Run():
+            return _run(mark, change, step.action)
+    raise TypeError(f"no way to write {type(step.action).__name__} in a playbook")
+
+
+def symbolic(keep: int) -> str:
+    """Return a mode that takes away every bit that ``keep`` hasn't, and adds none."""
+    parts = [(who, "".join(letter for letter, bit in bits.items() if not keep & bit)) for who, bits in _BITS.items()]
+    return ",".join(f"{who}-{letters}" for who, letters in parts if letters)
+
+
+def _copy_aside(path: str, when: str) -> list[dict[str, Any]]:
+    """Return the tasks that copy a file to this run's folder, when it is about to change."""
+    place = _BACKUP + "/files"
+    folder = {"path": place + "{{ cis_auditor_path | dirname }}", "state": "directory", "mode": "0700"}
+    copy = {"src": _inert(path), "dest": place + "{{ cis_auditor_path }}", "remote_src": True, "mode": "preserve"}
+    condition = [when, "not ansible_check_mode"]
+    return [
+        {"name": "Make a folder for the copy", "ansible.builtin.file": folder, "when": condition},
+        {"name": "Copy the file aside", "ansible.builtin.copy": copy, "when": condition},
+    ]
+
+
+def _yaml(mark: str, change: dict[str, Any], path: str, do: Sequence[str]) -> list[dict[str, Any]]:
+    when = f"{mark}.rc | default(1) == 0 and {mark}.stdout != ''"
+    argv = ["/bin/sh", "-c", "{{ cis_auditor_edit }}", _inert(path), *map(_inert, do)]
+    return [
+        {"name": "Work out what the file becomes", "ansible.builtin.command": {"argv": argv, "strip_empty_ends": False},
+         "register": mark, "check_mode": False, "changed_when": False, "ignore_errors": True},
+        *_copy_aside(path, when),
+        {**change, "ansible.builtin.copy": {"content": f"{{{{ {mark}.stdout }}}}", "dest": _inert(path)}, "when": when},
+    ]  # fmt: skip
+
+
+def _json(
+    mark: str, change: dict[str, Any], path: str, key: Sequence[str], value: Any, validate: Sequence[str]
+) -> list[dict[str, Any]]:
+    keys = [f"cis_auditor_key[{n}]" for n in range(len(key))]
+    wanted, here = "", "cis_auditor_old"
+    places = []
+    for k in keys:
+        places.append((here, k))
+        here = f"({here}[{k}] | default({{}}))"
+    for place, k in reversed(places):
+        if not wanted and value is REMOVED:
+            wanted = f"({place} | dict2items | rejectattr('key', 'equalto', {k}) | items2dict)"
+        else:
+            wanted = f"({place} | combine({{{k}: {wanted or 'cis_auditor_value'}}}))"
+    values = {
+        "cis_auditor_old": f"{{{{ ({mark}.content | default('e30=') | b64decode | trim) | default('{{}}', true) | from_json }}}}",
+        "cis_auditor_key": [_inert(k) for k in key],
+        "cis_auditor_value": "" if value is REMOVED else _inert(value),
+        "cis_auditor_new": f"{{{{ {wanted} }}}}",
+    }
+    file = {"content": "{{ cis_auditor_new | to_nice_json(indent=2, sort_keys=false) }}\n", "dest": _inert(path),
+            "mode": f"{{{{ '0600' if {mark} is failed else omit }}}}"}  # fmt: skip
+    if validate:
+        file["validate"] = " ".join((*validate, "%s"))
+    differs = "(cis_auditor_new | to_json(sort_keys=true)) != (cis_auditor_old | to_json(sort_keys=true))"
+    return [
+        {"name": "Read the file", "ansible.builtin.slurp": {"path": _inert(path)}, "register": mark,
+         "failed_when": f"{mark} is failed and 'not found' not in {mark}.msg"},
+        {"name": "Compare it", "vars": values, "block": [
+            *_copy_aside(path, f"{differs} and {mark}.content is defined"),
+            {**change, "ansible.builtin.copy": file, "when": differs},
+        ]},
+    ]  # fmt: skip
+
+
+def _lines(action: HaveLines, change: dict[str, Any]) -> list[dict[str, Any]]:
+    folder = {"name": "Make its folder", "ansible.builtin.file": {"path": "{{ cis_auditor_path | dirname }}", "state": "directory"}}
+    mode = f"{action.mode:04o}"
+    if action.whole:
+        text = "".join(f"{text}\n" for text in action.lines)
+        return [folder, {**change, "ansible.builtin.copy": {"content": _inert(text), "dest": _inert(action.path), "mode": mode}}]
+    one = {"path": _inert(action.path), "line": "{{ item }}", "create": True, "mode": mode}
+    return [folder, {**change, "ansible.builtin.lineinfile": one, "loop": [_inert(text) for text in action.lines]}]
+
+
+def _run(mark: str, change: dict[str, Any], action: Run) -> list[dict[str, Any]]:
+    differs = f"{mark}.rc | default(1) != 0 or {mark}.stdout != cis_auditor_wanted"
+    command: dict[str, Any] = {"argv": [_inert(a) for a in action.command]}
+    if action.stdin:
+        command |= {"stdin": _inert(action.stdin), "stdin_add_newline": False}
+    shown = {"argv": [_inert(a) for a in action.shows]}
+    wanted = {"cis_auditor_wanted": _inert(action.wanted)}
+    return [
+        {"name": "Look whether it is so already", "ansible.builtin.command": shown, "register": mark, "check_mode": False,
+         "changed_when": False, "failed_when": False},
+        {"name": "Say what would be done", "ansible.builtin.debug": {"msg": _inert(list(action.command))}, "changed_when": True,
+         "vars": wanted, "when": [f"({differs})", "ansible_check_mode"]},
+        {**change, "ansible.builtin.command": command, "changed_when": True, "vars": wanted, "when": differs},
+    ]  # fmt: skip
