@@ -18,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NewType, Union
 
+from auditor import tailoringkeys
 from auditor.catalogue import Contents, Definition
 from auditor.fixes.kinds import KINDS, Fix
 from auditor.inventoryfile import InventoryKeys
@@ -27,6 +28,27 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _JSON = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "`true` or `false`"}
 CheckTypes = Mapping[str, type]
+
+#: What a tailoring file has as words and a day or a moment, of which the decoder makes more.
+_TEXT = {"type": "string", "pattern": r"\S"}
+_INSTANT = {
+    "description": "A day, or a moment with its offset.", "type": "string",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9]{2}:[0-9]{2}(:[0-9]{2})?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$",
+}  # fmt: skip
+_TAILORING_TEXTS: Mapping[Any, Mapping[str, Any]] = {
+    tailoringkeys.Text: _TEXT,
+    tailoringkeys.Word: _TEXT,
+    tailoringkeys.Level: {"enum": [1, 2]},
+    tailoringkeys.Version: {"enum": [1, "1"]},
+    tailoringkeys.ControlName: {
+        "description": "KEY, KEY@BENCHMARK or NUMBER@BENCHMARK; a benchmark is NAME or NAME@VERSION.",
+        **_TEXT, "not": {"pattern": r"^[0-9]+(\.[0-9]+)*$"},
+    },
+    tailoringkeys.BenchmarkName: {"description": "NAME or NAME@VERSION.", **_TEXT},
+    tailoringkeys.Values: {"description": "Values of the control's parameters by their names.", "type": "object"},
+    tailoringkeys.Begin: _INSTANT,
+    tailoringkeys.End: _INSTANT,
+}  # fmt: skip
 
 #: Types that stand for one of several, each under its own name.
 _NAMED = {Check: "Check", Fix: "Fix"}
@@ -39,6 +61,7 @@ def documents(check_types: CheckTypes) -> dict[str, str]:
         "schema/controls.schema.json": _text(controls_schema(check_types)),
         "schema/benchmark.schema.json": _text(benchmark_schema()),
         "schema/inventory.schema.json": _text(inventory_schema()),
+        "schema/tailoring-1.json": _text(tailoring_schema()),
     }
 
 
@@ -72,6 +95,22 @@ def inventory_schema() -> dict[str, Any]:
     """Return the JSON Schema of an inventory."""
     maker = _Maker()
     return _document("An inventory of cis-auditor", maker.of(InventoryKeys), maker)
+
+
+def tailoring_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a tailoring file and of a register of waivers and attestations."""
+    maker = _Maker(texts=_TAILORING_TEXTS)
+    tailoring, register = maker.of(tailoringkeys.TailoringKeys), maker.of(tailoringkeys.RegisterKeys)
+    for definition in maker.definitions.values():
+        named = {n: p for n, p in definition["properties"].items() if n in ("targets", "groups", "subjects")}
+        for schema in named.values():
+            schema["minItems"] = 1  # an empty list would be taken for everything
+    for name in ("WaiverKeys", "AttestationKeys"):
+        maker.definitions[name]["anyOf"] = [{"required": ["targets"]}, {"required": ["groups"]}]
+    maker.definitions["LeaveOut"]["oneOf"] = [{"required": ["control"]}, {"required": ["section"]}]
+    maker.definitions["BenchmarkKeys"]["dependentRequired"] = {"level": ["reason"], "sections": ["reason"]}
+    root = {"type": "object", "if": {"required": ["register"]}, "then": register, "else": tailoring}
+    return _document("A tailoring file, or a register of waivers and attestations, for cis-auditor", root, maker)
 
 
 def check_reference(check_types: CheckTypes) -> str:
@@ -123,14 +162,20 @@ def _document(title: str, root: dict[str, Any], maker: _Maker) -> dict[str, Any]
 
 @dataclasses.dataclass
 class _Maker:
-    """Makes schemas of types, dataclasses as definitions. With ``parameters`` every value may be ``{parameter: NAME}``."""
+    """Makes schemas of types, dataclasses as definitions. With ``parameters`` every value may be ``{parameter: NAME}``.
+
+    ``texts`` are the schemas of types that a file has as words.
+    """
 
     parameters: bool = False
+    texts: Mapping[Any, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     definitions: dict[str, Any] = dataclasses.field(default_factory=dict)
     kinds: dict[str, type] = dataclasses.field(default_factory=dict)
 
     def of(self, kind: Any) -> dict[str, Any]:
         """Return the schema of a type as `auditor.yamlfile.Decoder` reads it."""
+        if kind in self.texts:
+            return dict(self.texts[kind])
         if isinstance(kind, NewType):
             base = kind.__supertype__
             return self.of(str if base is Path else base)

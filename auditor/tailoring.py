@@ -28,14 +28,13 @@ from auditor.catalogue import Contents, Library, decode_definition, extended
 from auditor.dates import zone_of
 from auditor.model import Benchmark, Control, Target
 from auditor.registers import Change
-from auditor.tailoringfile import BenchmarkKeys, OverrideKeys, Read, Reader
+from auditor.tailoringfile import Read, Reader
+from auditor.tailoringkeys import BenchmarkKeys, OverrideKeys, RegisterKeys, TailoringKeys
 from auditor.waivers import Attestation, Register, Scope, Waiver
 from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
 
 #: The version of both formats.
 VERSION = "1"
-_REGISTER_KEYS = ("register", "zone", "waivers", "attestations")
-_TAILORING_KEYS = ("tailoring", "zone", "files", "benchmarks", "parameters", "overrides", "waivers", "attestations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,8 @@ class _Loader:
         root = compose(text, str(path))
         decoder = Decoder(str(path))
         entries = decoder.items(root)
-        head, keys = ("register", _REGISTER_KEYS) if register else ("tailoring", _TAILORING_KEYS)
+        keys = [f.name for f in dataclasses.fields(RegisterKeys if register else TailoringKeys)]
+        head = keys[0]
         if head not in entries:
             other = "tailoring" if register else "register"
             hint = f"; a file with {other!r} is given by --{'tailoring' if register else 'waivers'}" if other in entries else ""

@@ -1,4 +1,4 @@
-"""The keys of a tailoring file and of a register of waivers and attestations, decoded with every mistake in one run.
+"""Tailoring files and registers of waivers and attestations, decoded with every mistake in one run.
 
 Names in the files are looked up while they are decoded, so that a control that isn't there is said beside a key that is misspelt.
 """
@@ -8,151 +8,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from functools import partial
-from typing import Any, Literal, NewType
+from typing import Any
 
 import yaml
 
 from auditor.catalogue import BENCHMARKS, CONTROLS, Library, entries_of
 from auditor.dates import begin_of, end_of
 from auditor.model import Decided
+from auditor.tailoringkeys import (
+    AttestationKeys,
+    Begin,
+    BenchmarkKeys,
+    BenchmarkName,
+    ControlName,
+    End,
+    LeaveOut,
+    Level,
+    OverrideKeys,
+    TakeIn,
+    Text,
+    Values,
+    WaiverKeys,
+    Word,
+)
 from auditor.yamlfile import Decoder, did_you_mean
 
-#: Text of at least one visible character.
-Text = NewType("Text", str)
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)*")
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A text and where it stands."""
-
-    text: str
-    node: yaml.Node
-
-
-@dataclass(frozen=True, slots=True)
-class ControlName:
-    """A control as a file names it (``KEY``, ``KEY@BENCHMARK``, ``NUMBER@BENCHMARK``; a benchmark may be ``NAME@VERSION``).
-
-    ``key`` is empty where there is no such control, which is a mistake that was noted.
-    """
-
-    key: str
-    benchmark: str
-    version: str
-    node: yaml.Node
-
-
-@dataclass(frozen=True, slots=True)
-class BenchmarkName:
-    """A benchmark as a file names it; ``version`` is empty for all of them."""
-
-    name: str
-    version: str
-    node: yaml.Node
-
-    @property
-    def ref(self) -> str:
-        """``name`` or ``name@version``."""
-        return f"{self.name}@{self.version}" if self.version else self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Parameter values of one control, still as nodes that know their place."""
-
-    node: yaml.Node
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """When something begins: as it is written, and the instant."""
-
-    text: str
-    instant: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """When something ends: as it is written, and the first instant at which it has ended."""
-
-    text: str
-    instant: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverrideKeys:
-    """Parameter values for some targets: those that fit ``targets`` and ``groups`` (patterns), all without either."""
-
-    control: ControlName
-    parameters: Values
-    reason: Text
-    targets: tuple[Text, ...] = ()
-    groups: tuple[Text, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeaveOut:
-    """A control or a section that is not judged."""
-
-    reason: Text
-    control: ControlName | None = None
-    section: Word | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TakeIn:
-    """A control that is judged in spite of its level or section."""
-
-    control: ControlName
-    reason: Text
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkKeys:
-    """What of a benchmark is judged."""
-
-    benchmark: BenchmarkName
-    level: int | None = None
-    sections: tuple[Word, ...] = ()
-    reason: Text | None = None
-    exclude: tuple[LeaveOut, ...] = ()
-    include: tuple[TakeIn, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class WaiverKeys:
-    """A waiver."""
-
-    control: ControlName
-    reason: Text
-    owner: Text
-    approver: Text
-    expires: End
-    starts: Begin | None = None
-    ticket: str = ""
-    targets: tuple[Text, ...] = ()
-    groups: tuple[Text, ...] = ()
-    subjects: tuple[Text, ...] = ()
-    id: Word | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttestationKeys:
-    """An attestation."""
-
-    control: ControlName
-    verdict: Literal["pass", "fail"]
-    by: Text
-    at: Begin
-    statement: Text
-    evidence: Text
-    expires: End
-    targets: tuple[Text, ...] = ()
-    groups: tuple[Text, ...] = ()
-    id: Word | None = None
 
 
 @dataclass(slots=True)
@@ -176,7 +59,8 @@ class Reader:
         self.library = library
         self.whole = whole
         handlers: dict[Any, Callable[[Decoder, yaml.Node], Any]] = {
-            Text: _text, Word: _word, Values: _values, ControlName: self._control, BenchmarkName: self._benchmark,
+            Text: _text, Word: _word, Level: lambda d, n: d.decode(n, int),
+            Values: _values, ControlName: self._control, BenchmarkName: self._benchmark,
             Begin: partial(_instant, zone, Begin), End: partial(_instant, zone, End),
         }  # fmt: skip
         decoder.custom = handlers

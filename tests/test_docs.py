@@ -1,6 +1,8 @@
 """Generated documents are current; what they say of files is what the loaders do."""
 
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from auditor import schema
+from auditor.session import packaged_library
+from auditor.tailoringtext import template
 from checks import check_types
+from tests import test_registers
+from tests.support import recorded_audit
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = schema.documents(check_types())
@@ -60,6 +66,91 @@ def test_the_example_inventory_fits_its_schema() -> None:
 )
 def test_inventory_schema_refuses(wrong: dict[str, Any]) -> None:
     assert not validator("inventory").is_valid(wrong)
+
+
+class Plain(yaml.CSafeLoader):
+    """Days are text, as for the decoder and for editors."""
+
+
+Plain.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def said_of_tailoring(text: str) -> list[str]:
+    schema_ = Draft202012Validator(json.loads(DOCUMENTS["schema/tailoring-1.json"]))
+    return [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in schema_.iter_errors(yaml.load(text, Loader=Plain))]
+
+
+def examples() -> dict[str, str]:
+    """Return the tailoring files and registers of the documentation, the program and the tests."""
+    found = {
+        "README": re.findall(r"((?:^    .*\n)*^    tailoring: 1\n(?:^    .*\n)+)", (ROOT / "README.md").read_text(), re.MULTILINE)[
+            0
+        ]
+    }
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "tailoring.md").read_text(), re.MULTILINE | re.DOTALL)
+    selection, parameters, files, register, attested = blocks
+    found |= {"docs, tailoring": selection + parameters + files, "docs, register": register + attested}
+    found["init"] = re.sub(
+        r"^# (?=zone|benchmarks|overrides|waivers|attestations|parameters|  )", "", template(packaged_library()), flags=re.MULTILINE
+    )
+    found["init"] = found["init"].replace("#   #", "#")
+    return found | {"fleet": recorded_audit.TAILORING, "registers": test_registers.TAILORING, "waivers": test_registers.WAIVERS}
+
+
+@pytest.mark.parametrize("name", ["README", "docs, tailoring", "docs, register", "init", "fleet", "registers", "waivers"])
+def test_tailoring_files_fit_their_schema(name: str) -> None:
+    assert said_of_tailoring(textwrap.dedent(examples()[name])) == []
+
+
+WAIVER = "{control: k, targets: [x], reason: r, owner: o, approver: p, expires: 2026-12-31}"
+ATTESTED = (
+    "{control: k, groups: [x], verdict: pass, by: b, at: 2026-01-01, statement: s, evidence: e, expires: 2026-12-31T10:00:00Z}"
+)
+SITE = f"""\
+tailoring: 1
+zone: Europe/Berlin
+benchmarks: [{{benchmark: b, level: 1, sections: ["5"], reason: r, exclude: [{{control: k, reason: r}}], include: [{{control: k, reason: r}}]}}]
+overrides: [{{control: k, targets: [x], parameters: {{a: 1}}, reason: r}}]
+waivers: [{WAIVER}]
+attestations: [{ATTESTED}]
+"""
+
+
+def test_a_tailoring_file_of_everything_fits() -> None:
+    assert said_of_tailoring(SITE) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("tailoring: 1", "tailoring: 2"),
+        ("tailoring: 1", "tailorin: 1"),
+        ("zone: Europe/Berlin", "zones: UTC"),
+        ("level: 1", "level: 3"),
+        ("level: 1", "levle: 1"),
+        (", reason: r, exclude", ", exclude"),
+        ("exclude: [{control: k, reason: r}]", "exclude: [{reason: r}]"),
+        ("exclude: [{control: k, reason: r}]", 'exclude: [{control: k, section: "5", reason: r}]'),
+        ("parameters: {a: 1}", "parameters: 5"),
+        ("overrides: [{control: k, targets: [x]", "overrides: [{control: k, targets: []"),
+        ("control: k, targets: [x], reason: r, owner", "control: k, reason: r, owner"),
+        ("control: k, targets: [x], reason: r, owner", "control: '5.5', targets: [x], reason: r, owner"),
+        ("targets: [x], reason: r, owner", "targets: [], reason: r, owner"),
+        ("owner: o", "owner: ' '"),
+        ("owner: o", "owner: 5"),
+        ("approver: p", "aprover: p"),
+        ("expires: 2026-12-31}", "expires: soon}"),
+        ("T10:00:00Z", "T10:00:00"),
+        ("verdict: pass", "verdict: passed"),
+    ],
+)  # fmt: skip
+def test_the_tailoring_schema_refuses(right: str, wrong: str) -> None:
+    assert SITE.count(right) == 1
+    assert said_of_tailoring(SITE.replace(right, wrong))
+    assert said_of_tailoring(f"register: 1\n{SITE}"), "a register has no parameters"
 
 
 CONTROL = {

@@ -15,7 +15,14 @@ ARROWS = {
     "auditor": {"auditor"},
     "auditor.cli": {"auditor", "checks", "reports"},
     "auditor.session": {"auditor", "checks", "reports"},  # the command line's own room
-    "auditor.schema": {"auditor.catalogue", "auditor.fixes.kinds", "auditor.inventoryfile", "auditor.model", "checks"},
+    "auditor.schema": {
+        "auditor.catalogue",
+        "auditor.fixes.kinds",
+        "auditor.inventoryfile",
+        "auditor.model",
+        "auditor.tailoringkeys",
+        "checks",
+    },
     "auditor.model": {"auditor.fixes.kinds", "auditor.registers"},
     "auditor.fixes": {"auditor.__version__", "auditor.facts", "auditor.fixes", "auditor.model", "auditor.terminal", "checks"},
     "auditor.fixes.kinds": set(),

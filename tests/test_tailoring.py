@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor import tailoring
-from auditor.catalogue import packaged
+from auditor.catalogue import Library, packaged
 from auditor.engine import judge, needs
 from auditor.model import Evidence, Status, Target
 from auditor.results import finding_document, finding_of
 from auditor.yamlfile import InputError
 from checks import check_types
+from tests.test_docs import said_of_tailoring
 
 INSPECT = {"Id": "a" * 64, "Name": "/web", "State": {"Status": "running", "Running": True}, "Config": {},
            "HostConfig": {"CapAdd": ["NET_ADMIN"], "CapDrop": [], "Privileged": False}}  # fmt: skip
 FACTS = {"engine:containers": [{"engine": "unix:///run/docker.sock", "pid": None, "data": [INSPECT]}]}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fits_the_schema() -> Iterator[None]:
+    """Hold every file of this module that is accepted against the JSON Schema as well."""
+    load = tailoring.load
+
+    def checked(library: Library, file: Path | None = None, registers: Iterable[Path] = ()) -> tailoring.Tailoring:
+        found = load(library, file, registers)
+        for path in (*([file] if file else ()), *registers):
+            assert said_of_tailoring(path.read_text()) == []
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tailoring, "load", checked)
+        yield
 
 
 def write(folder: Path, text: str) -> Path:
