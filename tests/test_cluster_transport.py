@@ -276,10 +276,10 @@ def test_a_login_plugin_that_fails_is_no_anonymous_audit(server, capfd):
 
 
 def test_refused_port(server):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"https://127.0.0.1:{free.getsockname()[1]}"
-    problem = refused(Spec(str(server.kubeconfig(url=url))))
+    with socket.socket() as taken:  # so that nobody else comes to listen there
+        taken.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{taken.getsockname()[1]}"
+        problem = refused(Spec(str(server.kubeconfig(url=url))))
     assert problem == Problem(Reason.UNREACHABLE, f"{url}: Connection refused")
 
 

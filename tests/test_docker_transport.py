@@ -294,9 +294,9 @@ def test_no_socket(tmp_path: Path) -> None:
 
 
 def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    assert refused(Spec(f"tcp://127.0.0.1:{port}")).reason is Reason.UNREACHABLE
+    with socket.socket() as taken:  # so that nobody else comes to listen there
+        taken.bind(("127.0.0.1", 0))
+        assert refused(Spec(f"tcp://127.0.0.1:{taken.getsockname()[1]}")).reason is Reason.UNREACHABLE
 
 
 def test_someone_else_listens() -> None:

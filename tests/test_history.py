@@ -218,7 +218,9 @@ def test_recheck_command(tmp_path: Path) -> None:
     assert "Covered:" not in done.stdout, "a re-check speaks about what it judged"
     second = json.loads((tmp_path / "second" / "results.json").read_text())
     assert {(f["target"], f["control"]) for f in second["findings"]} <= wanted
-    assert bool(second["findings"]) == bool(wanted), "a machine without an engine may have nothing to check"
+    before, after = ([t["roles"] for t in d["targets"] if t["name"] == "here"] for d in (first, second))
+    if before == after:  # a test host's engine, beside which this runs, is seen from here and may have ended
+        assert bool(second["findings"]) == bool(wanted), "a machine without an engine may have nothing to check"
     assert second["run"]["selection"]["recheck"] == first["run"]["id"]
     assert "re-check" in auditor(tmp_path, "history").stdout
     done = auditor(tmp_path, "audit", "-i", "inventory.yaml", "--recheck", "first", "--level", "1")

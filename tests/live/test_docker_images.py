@@ -128,7 +128,7 @@ def expected(control: str, of: Mapping[str, Mapping[str, str]] = EXPECTED) -> di
 @pytest.fixture(scope="module")
 def audited(host: DockerHost, tmp_path_factory: pytest.TempPathFactory) -> Result:
     hosts = [host_entry(host, "by-root"), host_entry(host, "by-sudo", user="auditor")]
-    return audit(tmp_path_factory.mktemp("images"), hosts, formats="json,html,pdf")
+    return audit(tmp_path_factory.mktemp("images"), hosts, formats="json,html")
 
 
 @pytest.mark.parametrize("target", ["by-root", "by-sudo"])
