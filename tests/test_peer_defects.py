@@ -14,7 +14,9 @@ from tests.test_cases import CONTROLS, LIBRARY
 from tests.test_cases import test_case as check_case
 
 FILE = Path(__file__).parent / "peer_defects.yaml"
-DEFECTS = [(key, d) for key, listed in yaml.load(FILE.read_text(), Loader=yaml.CSafeLoader).items() if key != "_shared" for d in listed]
+DEFECTS = [
+    (key, d) for key, listed in yaml.load(FILE.read_text(), Loader=yaml.CSafeLoader).items() if key != "_shared" for d in listed
+]
 NUMBERS = {c.key: c.id for c in LIBRARY.load("cis-kubernetes@1.12").controls}
 #: What a peer's word would be here, were it right.
 SAME = {"PASS": "pass", "FAIL": "fail"}
