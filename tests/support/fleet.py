@@ -1,12 +1,13 @@
 """A thousand hosts over SSH: a server of the tests' own that answers on every loopback address what one real host said.
 
 It stands for the network and sshd, not for the host: what is asked is run for real once, and its two streams are said again to
-whoever asks, framed by that one's marker. ``python -m tests.support.fleet FOLDER`` serves until its standard input ends.
+whoever asks, framed by that one's marker, with other names and numbers for each host. ``python -m tests.support.fleet FOLDER`` serves until its standard input ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import re
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,47 @@ def record(folder: Path, ask: Any = None) -> None:
     (folder / "stderr").write_bytes(stderr)
 
 
+class Answers:
+    """What the hosts of the fleet say: of what was recorded, each has its own name, machine, programs' numbers and containers.
+
+    Hosts that are alike to the last byte would flatter whatever remembers something.
+    """
+
+    def __init__(self, stdout: bytes, stderr: bytes) -> None:
+        said = re.search(rb"\n%s system\n[^\n]*\n[^\n]*\n([^\n]+)\n[^\n]*\n[^\n]*\n([0-9a-f-]*)\n([0-9a-f]*)\n" % MARKER, stdout)
+        assert said is not None
+        numbers = {w for w in (said[2], said[3], *re.findall(rb"/containers/([0-9a-f]{64})/", stdout)) if w}
+        pids = b"|".join(set(re.findall(rb"\n%s p ([0-9]+) " % MARKER, stdout))) or b"none"
+        own = re.compile(
+            rb"(%s)" % b"|".join((
+                *map(re.escape, numbers),
+                rb"(?<=\n)%s(?=\n)" % re.escape(said[1]),
+                rb"(?<=\n)(?:%s)(?= \()" % pids,  # in a line of stat
+                *(rb"(?<=\n%s %s )(?:%s)(?=[ \n])" % (MARKER, re.escape(w), pids) for w in _of_programs(stdout)),
+            ))
+        )  # fmt: skip
+        self._parts = tuple(own.split(stream) for stream in (stdout, stderr))  # what is a host's own is every second one
+
+    def of(self, host: int) -> tuple[bytes, bytes]:
+        """Return both streams of a host."""
+        stdout, stderr = (b"".join(_own(p, host) if n % 2 else p for n, p in enumerate(parts)) for parts in self._parts)
+        return stdout, stderr
+
+
+def _of_programs(stdout: bytes) -> set[bytes]:
+    """Return what stands before a program's number in the records' first lines."""
+    return set(re.findall(rb"\n%s ([a-z-]+|c [0-9]+) [0-9]+[ \n]" % MARKER, stdout)) - {b"rc", b"u", b"s"}
+
+
+def _own(word: bytes, host: int) -> bytes:
+    if word.isdigit() and len(word) < 10:
+        return b"%d" % (int(word) + 100 * host)
+    if len(word) < 32:
+        return b"%s-%d" % (word, host)
+    digits = hashlib.sha256(word + b"%d" % host).hexdigest()
+    return (str(uuid.UUID(digits[:32])) if b"-" in word else digits[: len(word)]).encode()
+
+
 class _Host(paramiko.ServerInterface):
     """Lets one key in, and takes one command a channel."""
 
@@ -70,7 +113,7 @@ class _Host(paramiko.ServerInterface):
         return True
 
 
-def _serve(client: socket.socket, host_key: paramiko.PKey, key: str, said: tuple[bytes, bytes]) -> None:
+def _serve(client: socket.socket, host_key: paramiko.PKey, key: str, answers: Answers) -> None:
     transport = paramiko.Transport(client)
     transport.add_server_key(host_key)
     host = _Host(key)
@@ -85,6 +128,7 @@ def _serve(client: socket.socket, host_key: paramiko.PKey, key: str, said: tuple
                 script += part
             first = _FIRST.match(bytes(script))
             assert first is not None
+            said = answers.of(number_of(client.getsockname()[0]))
             channel.sendall(said[0].replace(MARKER, first[1]))
             channel.sendall_stderr(said[1].replace(MARKER, first[1]))
         channel.send_exit_status(0)
@@ -102,7 +146,7 @@ def main() -> None:
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # a client that leaves is no news
     host_key = paramiko.Ed25519Key.from_private_key_file(str(folder / "host_key"))
     key = (folder / "key.pub").read_text().split()[1]
-    said = ((folder / "stdout").read_bytes(), (folder / "stderr").read_bytes())
+    answers = Answers((folder / "stdout").read_bytes(), (folder / "stderr").read_bytes())
     listener = socket.create_server(("", 0), backlog=512)
     print(listener.getsockname()[1], flush=True)
 
@@ -110,7 +154,7 @@ def main() -> None:
         while True:
             client, _ = listener.accept()
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=_serve, args=(client, host_key, key, said), daemon=True).start()
+            threading.Thread(target=_serve, args=(client, host_key, key, answers), daemon=True).start()
 
     threading.Thread(target=listen, daemon=True).start()
     sys.stdin.read()
@@ -136,6 +180,12 @@ def serving(folder: Path) -> Iterator[int]:
 def address(n: int) -> str:
     """Return the address of a host of the fleet."""
     return f"127.77.{n // 250}.{n % 250 + 1}"
+
+
+def number_of(address: str) -> int:
+    """Return which host of the fleet has an address."""
+    words = address.rpartition(":")[2].split(".")  # perhaps mapped into IPv6
+    return int(words[2]) * 250 + int(words[3]) - 1
 
 
 def inventory(folder: Path, port: int, hosts: int, others: tuple[dict[str, Any], ...] = ()) -> Path:
