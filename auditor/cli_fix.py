@@ -58,7 +58,7 @@ def fix(run: str, output: Path | None, **options: Any) -> None:
         return
     if output is None and (len(failing) > 1 or len(formats) > 1):
         raise click.UsageError(f"{len(failing)} targets and {len(formats)} formats are several files: say where with -o DIR")
-    folders = _evidence_folders(run, found.id, options, stored=stored)
+    folders = _evidence_folders(run, found.id, options, stored=stored, demo=bool(found.selection.get("demo")))
     controls = _Controls(found, options["tailoring"])
     if output is not None:
         session.check_writable(output)
@@ -134,7 +134,7 @@ def _failures(run: AuditRun, targets: set[str], only: Sequence[str], *, with_wai
     return found, waived
 
 
-def _evidence_folders(wanted: str, run: str, options: Mapping[str, Any], *, stored: bool) -> list[Path]:
+def _evidence_folders(wanted: str, run: str, options: Mapping[str, Any], *, stored: bool, demo: bool) -> list[Path]:
     """Return the folders with the evidence of a run, one for each of its shards. Raises `InputError` when none is known."""
     if options["evidence"] is not None:
         return [options["evidence"]]
@@ -146,6 +146,8 @@ def _evidence_folders(wanted: str, run: str, options: Mapping[str, Any], *, stor
         path = Path(wanted)
         places.append((path if path.is_dir() else path.parent) / "evidence")
     places.append(Path(f"cis-audit-{run}") / "evidence")
+    if demo:
+        places.append(Path(__file__).parent / "demo")  # its evidence ships with the program
     found = [place for place in dict.fromkeys(places) if place.is_dir()]
     if not found:
         looked = " or ".join(dict.fromkeys(map(str, places)))

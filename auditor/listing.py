@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from auditor.catalogue import CONTROLS, Library, decode_definition
+from auditor.fixes.kindwords import in_words
 from auditor.model import Benchmark, Decided
 from auditor.past import days
 from auditor.summary import percent
@@ -151,7 +152,7 @@ def show_control(library: Library, wanted: str) -> None:
             text = yaml.safe_dump(raw[part], sort_keys=False, allow_unicode=True, width=110)
             lines += ["", title, *(f"  {line}" for line in text.splitlines())]
     lines += ["", "To meet it", f"  {' '.join(definition.remediation.text.split())}"]
-    lines += [f"  fix: {fix}" for fix in definition.remediation.fix]
+    lines += [f"  auditor fix: {in_words(fix)}" for fix in definition.remediation.fix]
     print("\n".join(clean(line, 4000) for line in lines))  # noqa: T201
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -251,17 +252,31 @@ def without(args: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     booleans = {k for k, v in _DEFAULTS.items() if isinstance(v, bool)}
     words = iter(args)
     for word in words:
+        if word == "--":
+            return (*left, word, *words)
+        if word.startswith("-") and not word.startswith("--"):
+            kept, gone, waits = _short(word[1:], plain)
+            left += [f"-{kept}"] if kept else []
+            value = list(itertools.islice(words, 1)) if waits else []
+            left += [] if gone else value
+            continue
         long, equals, _ = word.removeprefix("--").partition("=")
-        if word.startswith("--") and long in plain:
-            if not equals and long not in booleans:
-                next(words, None)
-            continue
-        short = flags.DOCKERD.short.get(word[1:2]) if word.startswith("-") and not word.startswith("--") else None
-        if short in plain:
-            if len(word) == 2 and word[1] not in flags.DOCKERD.short_booleans:
-                next(words, None)
-            elif len(word) > 2 and word[1] in flags.DOCKERD.short_booleans:
-                left.append("-" + word[2:])
-            continue
-        left.append(word)
+        if not word.startswith("--") or long not in plain:
+            left.append(word)
+        elif not equals and long not in booleans:
+            next(words, None)
     return tuple(left)
+
+
+def _short(letters: str, plain: set[str]) -> tuple[str, bool, bool]:
+    """Return what is left of a word of short flags, whether its last flag went, and whether the next word is that one's value."""
+    kept = ""
+    while letters:
+        name = flags.DOCKERD.short.get(letters[0], letters[0])
+        has_value = letters[0] not in flags.DOCKERD.short_booleans or (len(letters) > 2 and letters[1] == "=")
+        if has_value:
+            waits = letters in flags.DOCKERD.short
+            return (kept, True, waits) if name in plain else (kept + letters, False, waits)
+        kept += "" if name in plain else letters[0]
+        letters = letters[1:]
+    return kept, False, False

@@ -16,6 +16,17 @@ def failing_paths(case: Case) -> Iterator[tuple[Observation, str]]:
         yield observation, observation.subject.removeprefix("file/")
 
 
+def _on_nodes(case: Case, what: str) -> Iterator[Step]:
+    """Say what is to be done on a cluster's nodes: a cluster's script reaches none of them."""
+    for observation in case.failing("node"):
+        node, kind, path = [*observation.subject.removeprefix("node/").split("/", 2), "", ""][:3]
+        if kind != "file":
+            continue
+        shown = path if safe_path(path) else ascii(path)
+        words = f"On the node {node}: {what.format(shown)}. Its own script does so where it was audited as a host"
+        yield Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)
+
+
 def unsafe(case: Case, observation: Observation) -> Step:
     """Return the step for a file with a name that no script should handle."""
     words = f"Look at {observation.subject!a}: a script is not to handle such a name. {case.control.remediation.text}"
@@ -24,6 +35,7 @@ def unsafe(case: Case, observation: Observation) -> Step:
 
 def file_mode(fix: Chmod, case: Case) -> Iterator[Step]:
     """Take away bits of the failing files' modes."""
+    yield from _on_nodes(case, f"take from {{}} all permissions beyond {fix.keep}")
     for observation, path in failing_paths(case):
         if not safe_path(path):
             yield unsafe(case, observation)
@@ -38,6 +50,7 @@ def file_mode(fix: Chmod, case: Case) -> Iterator[Step]:
 def file_owner(fix: Chown, case: Case) -> Iterator[Step]:
     """Give the failing files to their proper account."""
     group = fix.groups[0] if fix.groups else fix.group
+    yield from _on_nodes(case, f"give {{}} to {':'.join(n for n in (fix.user, group) if n)}")
     for observation, path in failing_paths(case):
         if not safe_path(path):
             yield unsafe(case, observation)
