@@ -41,6 +41,12 @@ def _finalize(value: Any) -> Any:
     return clip(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
+def digested(file: object) -> tuple[str, str]:
+    """Return the name and the digest of a file that a run names as ``name (SHA-256 digest)``."""
+    name, _, digest = str(file).partition(" (SHA-256 ")
+    return name, digest.removesuffix(")")
+
+
 def _shares(counts: Counts) -> list[tuple[Status, int, float, float]]:
     """Return (status, count, start, width) of a stacked bar in percent, good first, without empty parts."""
     parts, start = [], 0.0
@@ -82,6 +88,6 @@ def environment() -> Environment:
         STATUSES=STATUS_ORDER, SEVERITIES=SEVERITY_ORDER, WORDS=STATUS_WORDS, WHOLE=text.WHOLE, LONGEST=text.LONGEST,
         SCORE_FORMULA=score.SCORE_FORMULA, COVERAGE_FORMULA=score.COVERAGE_FORMULA, FLEET_FORMULA=score.FLEET_FORMULA,
         ADJUSTED_SCORE_FORMULA=score.ADJUSTED_SCORE_FORMULA, ADJUSTED_COVERAGE_FORMULA=score.ADJUSTED_COVERAGE_FORMULA,
-        plural=text.plural,
+        plural=text.plural, digested=digested,
     )  # fmt: skip
     return made

@@ -91,8 +91,9 @@ def load() -> ModuleType:
 
 
 def hasten() -> None:
-    """Have streams compressed at zlib's usual level (its best one takes ten times as long for a twentieth of the size), and a
-    page's name found at once: every tag of a document names its page, for which all pages are told each time otherwise.
+    """Have streams compressed at zlib's usual level, and a page's name found without naming all pages.
+
+    The best level takes ten times as long for a twentieth of the size. Every tag of a document names its page.
     """
     from weasyprint.pdf import pydyf
 
