@@ -21,7 +21,7 @@ from auditor.facts import inside
 from auditor.facts.answers import OTHER_SCRIPT
 from auditor.facts.components import KubeletConfigs
 from auditor.facts.images import Images
-from auditor.facts.kubernetes import KINDS, REQUESTS
+from auditor.facts.kubernetes import KINDS, REQUESTS, Server
 from auditor.facts.script import PINNED, compose, digest, pinned
 from auditor.facts.swarm import Swarm
 from auditor.inventory import ClusterSpec, EngineSpec, HostSpec, Spec
@@ -242,7 +242,9 @@ def _cluster(spec: ClusterSpec, evidence: Evidence, benchmarks: Benchmarks) -> F
             if control.target != "docker-host" and (keys := sorted(needed & lost.keys())):
                 controls.append(WouldBe(benchmark.ref, control.id, control.key, str(lost[keys[0]])))
     missing = tuple(Missing(_asked(k), str(p), _role_line(k) if p.reason is Reason.DENIED else "") for k, p in sorted(lost.items()))
-    return Found(spec.name, "kubernetes", "", "", missing, tuple(controls))
+    server: Any = evidence.facts.get(Server().key)
+    account = str(server.get("account", "")) if isinstance(server, dict) else ""
+    return Found(spec.name, "kubernetes", account, "", missing, tuple(controls))
 
 
 def _asked(key: str) -> str:

@@ -83,6 +83,8 @@ def _lines(evidence: Evidence) -> dict[str, str]:
             lines[what] = str(sum(len(e.get("data") or ()) for e in listed))
     server: Any = evidence.get(Server())
     if not isinstance(server, Problem):
+        if server.get("account"):
+            lines["account"] = str(server["account"])
         lines["Kubernetes"] = str(server.get("gitVersion", "?"))
         for kind in ("nodes", "namespaces", "pods"):
             objects = evidence.get(Objects(kind))

@@ -1,5 +1,7 @@
 """Collecting from a cluster: the real kubernetes client against a served recording of a real cluster."""
 
+import base64
+import datetime as dt
 import json
 import socket
 import time
@@ -7,9 +9,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization as forms
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from auditor.facts.kubernetes import KINDS
-from auditor.model import Problem, Reason
+from auditor.model import Evidence, Problem, Reason, Target
+from auditor.targets import result_of
 from auditor.transports import kubernetes as transport
 from auditor.transports.base import TargetError
 from auditor.transports.kubernetes import collect_cluster
@@ -44,6 +53,50 @@ def test_everything_is_read_with_one_get_a_kind_over_one_connection(server):
     assert set(server.methods) == {"GET"}
     assert {path: n for (_, path), n in server.requests.items() if n > 1} == {}
     assert all(query["limit"] == ["500"] for path, query in server.queries if path not in ("/version", "/apis"))
+
+
+def jwt(subject: str) -> str:
+    parts = ({"alg": "RS256"}, {"sub": subject, "iss": "https://kubernetes.default.svc"})
+    return ".".join([*(base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts), "c2lnbmF0dXJl"])
+
+
+def certificate(folder: Path, name: str, *groups: str) -> dict[str, str]:
+    """Make a client's certificate, which signs itself, and return it as a kubeconfig holds it."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    oids = [(NameOID.COMMON_NAME, name), *((NameOID.ORGANIZATION_NAME, g) for g in groups)]
+    subject = x509.Name([x509.NameAttribute(o, text) for o, text in oids])
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(forms.Encoding.PEM)
+    secret = key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
+    shown = {"client-certificate-data": pem, "client-key-data": secret}
+    return {n: base64.b64encode(data).decode() for n, data in shown.items()}
+
+
+def test_the_account_is_told_without_asking_for_it(server, tmp_path):
+    """By the certificate before the token, as the API server does; a name that only the kubeconfig gives says so."""
+    service = jwt("system:serviceaccount:audits:auditor")
+    jo = certificate(tmp_path, "jo", "auditors", "cis")
+    named = "the kubeconfig's user u, who may have another name there"
+    for user, account in (
+        ({"token": "token-auditor"}, named),
+        ({"token": service}, "system:serviceaccount:audits:auditor (token)"),
+        ({"token": jwt("jo@example.org")}, named),
+        ({"token": "a.!!.b"}, named),
+        ({**jo, "token": service}, "jo (client certificate, in auditors, cis)"),
+        (certificate(tmp_path, "kubernetes-admin") | {"token": "token-auditor"}, "kubernetes-admin (client certificate)"),
+    ):
+        server.users[user["token"]] = "auditor"
+        path = server.kubeconfig()
+        document = yaml.safe_load(path.read_text())
+        document["users"][0]["user"] = user
+        path.write_text(yaml.safe_dump(document))
+        answers = collect_cluster(Spec(str(path), "test"), frozenset({"objects:namespaces"}))
+        assert answers["server"]["account"] == account
+        found = result_of(Evidence(Target("prod", "kubernetes"), "2026-01-01T00:00:00Z", answers))
+        assert found.facts["account"] == account
+        assert set(server.methods) == {"GET"}
+        assert service.partition(".")[2] not in json.dumps(answers["server"])
 
 
 def test_the_evidence_holds_no_annotation_command_or_value(server):

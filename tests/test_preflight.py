@@ -49,7 +49,7 @@ def test_a_cluster_is_asked_for_one_object_of_each_kind(server: ApiServer, tmp_p
     server.methods.clear()
     code, (found,), text = said(tmp_path, cluster(server))
     assert (code, found["ready"], found["missing"], found["controls"]) == (0, True, [], [])
-    assert text.splitlines()[0] == "prod: ready"
+    assert text.splitlines()[0] == "prod: ready as the kubeconfig's user u, who may have another name there"
     assert set(server.methods) == {"GET"}
     asked = Counter(path for path, _ in server.queries)
     assert set(asked.values()) == {2}  # it was run twice

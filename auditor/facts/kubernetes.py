@@ -29,7 +29,10 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Ask the API server what it is: ``{"gitVersion": "v1.36.2", "platform": "linux/amd64", ...}``."""
+    """Ask the API server what it is: ``{"gitVersion": "v1.36.2", "platform": "linux/amd64", ...}``.
+
+    ``account`` is in words as whom it was asked, where that is known.
+    """
 
     @property
     def key(self) -> str:

@@ -22,6 +22,7 @@ from auditor.facts.projection import decoder
 from auditor.facts.redact import redact_args, redact_data
 from auditor.model import Problem, Reason
 from auditor.transports.base import TargetError
+from auditor.transports.kubeaccount import account_of, user_of
 
 PAGE_OBJECTS = 500
 MAX_PAGE_BYTES = 64 * 1024 * 1024
@@ -103,14 +104,15 @@ def _unknown(key: str) -> Problem:
     return Problem(Reason.ABSENT, f"{key!r} is not asked of a cluster")
 
 
-def _configured(spec: ClusterSpec) -> Any:
-    """Return the package's client for a spec; raises `TargetError` with one line."""
+def _configured(spec: ClusterSpec) -> tuple[Any, str]:
+    """Return the package's client for a spec and the kubeconfig's name of the user; raises `TargetError` with one line."""
     from kubernetes import client  # imported here: it is slow, and only clusters need it
     from kubernetes import config as loaders
 
     config: Any = loaders  # has no types
     configuration = client.Configuration()
     named = f"kubeconfig {spec.kubeconfig}" if spec.kubeconfig else "the default kubeconfig"
+    user = ""
     try:
         if spec.in_cluster:
             named = "the service account of this pod"
@@ -119,7 +121,8 @@ def _configured(spec: ClusterSpec) -> Any:
             path = str(Path(spec.kubeconfig).expanduser()) if spec.kubeconfig else None
             # persist_config would write refreshed tokens into the user's file.
             config.load_kube_config(path, spec.context or None, configuration, persist_config=False)
-        return client.ApiClient(configuration)
+            user = user_of(config.list_kube_config_contexts(path), spec.context)
+        return client.ApiClient(configuration), user
     except Exception as error:  # noqa: BLE001 - a foreign file and foreign plugins: whatever breaks in them is this target's error
         where = f"{named}, context {spec.context}" if spec.context else named
         # Other errors may quote the file, and tokens stand there.
@@ -131,7 +134,7 @@ class _Reader:
     """Reads one cluster, one request after the other over a connection that is kept."""
 
     def __init__(self, spec: ClusterSpec) -> None:
-        self._client = _configured(spec)
+        self._client, self._user = _configured(spec)
         self._timeout = spec.timeout
         self._listed = False  # a list was answered: we are somebody to this server
         self._timeouts = 0
@@ -150,7 +153,9 @@ class _Reader:
             return error.problem
         if "gitVersion" not in answer:
             return Problem(Reason.UNPARSABLE, "GET /version: the answer names no version")
-        return answer
+        configuration = self._client.configuration
+        who = account_of(configuration.cert_file, self._headers(JSON).get("authorization", ""), self._user)
+        return {**answer, **({"account": who} if who else {})}
 
     def flags(self) -> Any:
         """Return the flags of the API server that answers, or the problem."""
