@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from auditor import __version__, tailoring
 from auditor.catalogue import packaged
@@ -92,6 +93,26 @@ def test_the_tailoring_file_is_one(tmp_path: Path) -> None:
     for name, versions in tailored.names().items():
         for version in versions:
             assert tailored.load(f"{name}@{version}").controls
+
+
+def test_the_shown_output_is_what_the_demo_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line by line; between two lines more may stand only where the README says so. A PDF takes too long here."""
+    (block,) = re.findall(r"((?:^    .*\n)*^    target +benchmark .*\n(?:^    .*\n)+)", README, re.MULTILINE)
+    shown = [line for line in textwrap.dedent(block).splitlines() if line != "written: out/report.pdf"]
+    monkeypatch.chdir(tmp_path)
+    words = ["audit", "--demo", "-o", "out", "--no-store", "--format", "html,json"]
+    done = CliRunner().invoke(cli, words, env={"HOME": str(tmp_path)}, standalone_mode=False)
+    assert done.exit_code == 0, done.output
+    printed = [line.rstrip() for line in done.stdout.splitlines()]
+    at, skip = 0, False
+    for line in shown:
+        if line.strip() == "...":
+            skip = True
+            continue
+        at = printed.index(line, at) if skip else at
+        assert printed[at] == line
+        at, skip = at + 1, False
+    assert at == len(printed)
 
 
 def test_every_link_leads_somewhere() -> None:
