@@ -19,14 +19,17 @@ from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own
 from auditor.fixes.words import DISTURBS, line, origin
 from auditor.fixes.yamltext import one_line
 
-_BACKUP = "{{ cis_auditor_backup }}"
 #: Letters of symbolic modes by class, each with its bit.
 _BITS = {"u": {"r": 0o400, "w": 0o200, "x": 0o100, "s": 0o4000}, "g": {"r": 0o40, "w": 0o20, "x": 0o10, "s": 0o2000},
          "o": {"r": 0o4, "w": 0o2, "x": 0o1, "t": 0o1000}}  # fmt: skip
-#: Prints the new content of the file $0, nothing where it is so already.
+#: Makes the changes of standard input, three lines each, and prints the new content of the file $0; nothing where it is so already.
 _EDIT = """
-new=$(yaml_edit "$1" "$2" "$3" <"$0" && printf x) || exit 3
-[ "$new" = "$(cat -- "$0" && printf x)" ] || printf '%s' "${new%x}"
+text=$(cat -- "$0" && printf x) || exit 3
+old=$text
+while IFS= read -r do && IFS= read -r at && IFS= read -r value; do
+  text=$(printf '%s' "${text%x}" | yaml_edit "$do" "$at" "$value" && printf x) || exit 3
+done
+[ "$text" = "$old" ] || printf '%s' "${text%x}"
 """
 #: Prints the paths of "$@" that others could put another file in the place of, or whose folder isn't there.
 _LOOK = """
@@ -114,12 +117,16 @@ def render(plan: Plan) -> str:
     by_hand = [step for step in plan.steps if isinstance(step.action, ByHand)]
     afters = {step.after: _said(step.after.words) for _, step in made if step.after is not None}
     paths = list(dict.fromkeys(path for _, s in made if (path := getattr(s.action, "path", None)) is not None))
-    edits = [n for n, s in made if isinstance(s.action, SetFlag) or (isinstance(s.action, SetKey) and s.action.format == "yaml")]
+    edits = [s for _, s in made if isinstance(s.action, SetFlag) or (isinstance(s.action, SetKey) and s.action.format == "yaml")]
+    files: dict[str, list[Step]] = {}
+    for step in edits:
+        files.setdefault(str(getattr(step.action, "path", "")), []).append(step)
     tasks: list[dict[str, Any]] = [_time(plan.run), _look(paths, made)] if paths else []
     tasks += [_block(number, step, afters) for number, step in made]
+    tasks += [_in_place(path, steps, afters) for path, steps in files.items()]
     tasks += [_message(step) for step in by_hand]
     if edits:
-        refused = " or ".join(f"cis_auditor_{n} | default({{}}) is failed" for n in edits)
+        refused = " or ".join(f"{_mark_of(path)} | default({{}}) is failed" for path in files)
         tasks += [
             {"ansible.builtin.meta": "flush_handlers", "tags": ["always"]},
             {"name": "Say that not everything was done", "tags": ["always"], "when": refused,
@@ -132,7 +139,7 @@ def render(plan: Plan) -> str:
     if edits:
         play["vars"] = {"cis_auditor_edit": _Inert(part("yaml.sh") + _EDIT)}
     play["tasks"] = tasks
-    play["handlers"] = [handler for after, name in afters.items() for handler in _handlers(after, name)]
+    play["handlers"] = [handler for after, name in afters.items() if not after.path for handler in _handlers(after, name)]
     head = [*origin(plan, __version__), *_USE, *(f"Without a fix: {line(label)} {line(title)}" for label, title, _ in plan.open)]
     text = yaml.dump([play], Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=False)
     return "".join(f"# {h}\n" for h in head) + "---\n" + text
@@ -159,7 +166,7 @@ def _look(paths: Sequence[str], made: Sequence[tuple[int, Step]]) -> dict[str, A
 
 
 def _block(number: int, step: Step, afters: dict[After, str]) -> dict[str, Any]:
-    notify = afters[step.after] if step.after is not None else ""
+    notify = afters[step.after] if step.after is not None and not step.after.path else ""
     tasks = _action(number, step, notify)
     block: dict[str, Any] = {"name": _said(step.words), "tags": _tags(step)}
     path = getattr(step.action, "path", None)
@@ -213,9 +220,9 @@ def _action(number: int, step: Step, notify: str) -> list[dict[str, Any]]:
             return _json(mark, change, path, key, value, validate)
         case SetKey(path=path, key=key, value=value):
             do = ("unset", ".".join(key), "") if value is REMOVED else ("set", ".".join(key), one_line(value))
-            return _yaml(mark, change, path, do)
+            return _yaml(name, path, do)
         case SetFlag(path=path, program=program, flag=flag, value=value):
-            return _yaml(mark, change, path, ("unflag", program, flag) if value is None else ("flag", program, f"{flag}={value}"))
+            return _yaml(name, path, ("unflag", program, flag) if value is None else ("flag", program, f"{flag}={value}"))
         case Run():
             return _run(mark, change, step.action)
     raise TypeError(f"no way to write {type(step.action).__name__} in a playbook")
@@ -227,27 +234,43 @@ def symbolic(keep: int) -> str:
     return ",".join(f"{who}-{letters}" for who, letters in parts if letters)
 
 
-def _copy_aside(path: str, when: str) -> list[dict[str, Any]]:
-    """Return the tasks that copy a file to this run's folder, when it is about to change."""
-    place = _BACKUP + "/files"
-    folder = {"path": place + "{{ cis_auditor_path | dirname }}", "state": "directory", "mode": "0700"}
-    copy = {"src": _inert(path), "dest": place + "{{ cis_auditor_path }}", "remote_src": True, "mode": "preserve"}
-    condition = [when, "not ansible_check_mode"]
-    return [
-        {"name": "Make a folder for the copy", "ansible.builtin.file": folder, "when": condition},
-        {"name": "Copy the file aside", "ansible.builtin.copy": copy, "when": condition},
-    ]
+def _copy_aside(path: str, when: str) -> dict[str, Any]:
+    """Return the task that copies a file to this run's folder, when it is about to change."""
+    script = 'umask 077; mkdir -p -- "$0${1%/*}" && cp -p -- "$1" "$0$1"'
+    argv = ["/bin/sh", "-c", script, "{{ cis_auditor_backup }}/files", _inert(path)]
+    return {"name": "Copy the file aside", "ansible.builtin.command": {"argv": argv}, "when": when}
 
 
-def _yaml(mark: str, change: dict[str, Any], path: str, do: Sequence[str]) -> list[dict[str, Any]]:
-    when = f"{mark}.rc | default(1) == 0 and {mark}.stdout != ''"
-    argv = ["/bin/sh", "-c", "{{ cis_auditor_edit }}", _inert(path), *map(_inert, do)]
-    return [
-        {"name": "Work out what the file becomes", "ansible.builtin.command": {"argv": argv, "strip_empty_ends": False},
-         "register": mark, "check_mode": False, "changed_when": False, "ignore_errors": True},
-        *_copy_aside(path, when),
-        {**change, "ansible.builtin.copy": {"content": f"{{{{ {mark}.stdout }}}}", "dest": _inert(path)}, "when": when},
-    ]  # fmt: skip
+def _yaml(name: str, path: str, do: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the task that notes a change of a file, for `_in_place` to make all of them at once."""
+    noted = _mark_of(path) + "_changes"
+    fact = {noted: f"{{{{ {noted} | default([]) + cis_auditor_change }}}}"}
+    return [{"name": name, "vars": {"cis_auditor_change": _inert(list(do))}, "ansible.builtin.set_fact": fact}]
+
+
+def _mark_of(path: str) -> str:
+    return f"cis_auditor_{sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def _in_place(path: str, steps: Sequence[Step], afters: dict[After, str]) -> dict[str, Any]:
+    """Return the tasks that make the changes of a file, all or none."""
+    mark = _mark_of(path)
+    differs = f"{mark}.rc | default(1) == 0 and {mark}.stdout != ''"
+    notify = list(dict.fromkeys(afters[s.after] for s in steps if s.after is not None and not s.after.path))
+    argv = ["/bin/sh", "-c", "{{ cis_auditor_edit }}", _inert(path)]
+    changes = {"stdin": f"{{{{ {mark}_changes | join('\\n') }}}}", "strip_empty_ends": False}
+    write: dict[str, Any] = {"name": _said(f"Put the new {path} in place"), **({"notify": notify} if notify else {}),
+                             "ansible.builtin.copy": {"content": f"{{{{ {mark}.stdout }}}}", "dest": _inert(path)}}  # fmt: skip
+    return {
+        "name": _said(f"Change {path}"), "tags": list(dict.fromkeys(tag for s in steps for tag in _tags(s))),
+        "when": f"{mark}_changes is defined", "vars": {"cis_auditor_path": _inert(path)},
+        "block": [
+            {"name": _said(f"Work out what {path} becomes"), "ansible.builtin.command": {"argv": argv, **changes},
+             "register": mark, "check_mode": False, "changed_when": False, "ignore_errors": True},
+            _copy_aside(path, differs),
+            {**write, "when": differs},
+        ],
+    }  # fmt: skip
 
 
 def _json(
@@ -279,7 +302,7 @@ def _json(
         {"name": "Read the file", "ansible.builtin.slurp": {"path": _inert(path)}, "register": mark,
          "failed_when": f"{mark} is failed and 'not found' not in {mark}.msg"},
         {"name": "Compare it", "vars": values, "block": [
-            *_copy_aside(path, f"{differs} and {mark}.content is defined"),
+            _copy_aside(path, f"{differs} and {mark}.content is defined"),
             {**change, "ansible.builtin.copy": file, "when": differs},
         ]},
     ]  # fmt: skip

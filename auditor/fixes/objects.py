@@ -126,7 +126,8 @@ def deny_traffic(fix: DenyTraffic, case: Case) -> Iterator[Step]:
             action=Run(kubectl(case, "apply", "--filename=-"), shows, "{}" + _json(spec["policyTypes"]), text),
             controls=(case.label,), subject=observation.subject, effect=Effect.WORKLOADS,
             words=f"Give {observation.subject} the network policy {POLICY}: no traffic of any pod ({', '.join(fix.types)})",
-            caution=f"The pods of {name} can talk to nothing then, not even look up names, but for what other policies allow: write those first.",
+            caution=f"The pods of {name} can then talk to nothing, not even look up names, but for what other policies allow. "
+            "Write those first.",
         )  # fmt: skip
 
 
