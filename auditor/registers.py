@@ -57,51 +57,46 @@ class Change:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WaiverEntry:
-    """A waiver and what became of it. ``waived`` and ``partly`` count the failures that it waives wholly and in part."""
-
-    id: str
-    control: str
-    benchmark: str  # "", a name or name@version
-    targets: tuple[str, ...]
-    groups: tuple[str, ...]
-    subjects: tuple[str, ...]
-    reason: str
-    owner: str
-    approver: str
-    ticket: str
-    starts: str
-    expires: str
-    since: str
-    until: str
-    place: str
-    state: State
-    note: str = ""
-    waived: int = 0
-    partly: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class AttestationEntry:
-    """An attestation and what became of it. ``findings`` counts the manual findings that it decides."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What waivers and attestations have in common, and what became of one. ``benchmark`` is empty, a name or name@version."""
 
     id: str
     control: str
     benchmark: str
     targets: tuple[str, ...]
     groups: tuple[str, ...]
-    verdict: str
-    by: str
-    at: str
-    statement: str
-    evidence: str
     expires: str
     since: str
     until: str
     place: str
     state: State
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverEntry(Entry):
+    """A waiver and what became of it. ``waived`` and ``partly`` count the failures that it waives wholly and in part."""
+
+    subjects: tuple[str, ...]
+    reason: str
+    owner: str
+    approver: str
+    ticket: str
+    starts: str
+    waived: int = 0
+    partly: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationEntry(Entry):
+    """An attestation and what became of it. ``findings`` counts the manual findings that it decides."""
+
+    verdict: str
+    by: str
+    at: str
+    statement: str
+    evidence: str
     findings: int = 0
 
 

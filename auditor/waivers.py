@@ -50,38 +50,39 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiver:
-    """A decision to live with failures for a time. ``subjects`` are patterns; empty is every subject. ``until`` is exclusive."""
+class Decision:
+    """What waivers and attestations have in common. ``expires`` is as it is written, ``until`` the instant, which is exclusive."""
 
     id: str
     scope: Scope
+    expires: str
+    until: datetime
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver(Decision):
+    """A decision to live with failures for a time. ``subjects`` are patterns; empty is every subject."""
+
     subjects: tuple[str, ...]
     reason: str
     owner: str
     approver: str
     ticket: str
     starts: str
-    expires: str
     since: datetime | None
-    until: datetime
-    place: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attestation:
-    """A person's verdict (``pass`` or ``fail``) on a manual control. ``until`` is exclusive."""
+class Attestation(Decision):
+    """A person's verdict (``pass`` or ``fail``) on a manual control."""
 
-    id: str
-    scope: Scope
     verdict: str
     by: str
     at: str
     statement: str
     evidence: str
-    expires: str
     since: datetime
-    until: datetime
-    place: str
 
 
 @dataclass(slots=True)

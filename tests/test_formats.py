@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import openpyxl
@@ -48,10 +49,12 @@ def every_verdict() -> AuditRun:
     findings[8] = dataclasses.replace(findings[8], waiver=WaiverMark(("W1",), False, ("container/fail-0",)))
     findings[9] = dataclasses.replace(findings[9], attestation=AttestationMark("A1", "pass"))
     findings[10] = dataclasses.replace(findings[10], attestation=AttestationMark("A1", "fail"))
-    waiver = WaiverEntry("W1", "k", "", (), (), (), "kept until March", "ops", "boss", "T-1", "", "2026-12-31", "", "2027-01-01T00:00:00Z",
-                         "w.yaml:3", State.IN_FORCE, "", 1, 1)  # fmt: skip
-    entry = AttestationEntry("A1", "k", "", (), (), "pass", "auditor", "2026-01-01", "seen by hand", "e", "2026-12-31", "2026-01-01T00:00:00Z",
-                             "2027-01-01T00:00:00Z", "w.yaml:9", State.IN_FORCE, "", 2)  # fmt: skip
+    common: dict[str, Any] = {"control": "k", "benchmark": "", "targets": (), "groups": (), "expires": "2026-12-31",
+                              "until": "2027-01-01T00:00:00Z", "state": State.IN_FORCE}  # fmt: skip
+    waiver = WaiverEntry(**common, id="W1", since="", place="w.yaml:3", subjects=(), reason="kept until March", owner="ops",
+                         approver="boss", ticket="T-1", starts="", waived=1, partly=1)  # fmt: skip
+    entry = AttestationEntry(**common, id="A1", since="2026-01-01T00:00:00Z", place="w.yaml:9", verdict="pass", by="auditor",
+                             at="2026-01-01", statement="seen by hand", evidence="e", findings=2)  # fmt: skip
     run = sample_run.run_of_parts([sample_run.target("web-1")], findings, sample_run.BENCHMARKS[:1])
     return dataclasses.replace(run, scores=scores(findings), registers=Registers((), (waiver,), (entry,)))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pypdf
@@ -250,13 +251,14 @@ def marked() -> AuditRun:
         else:
             findings.append(f)
     hostile = "<script>alert(1)</script> \x1b[31m \u202e"
-    common = ("cis-docker", ("*",), ("prod",))
+    common: dict[str, Any] = {"control": "k", "benchmark": "cis-docker", "targets": ("*",), "groups": ("prod",), "expires": "2026-12-31",
+                              "until": "2027-01-01T00:00:00Z", "state": State.IN_FORCE}  # fmt: skip
     waivers = tuple(
-        WaiverEntry(w, "k", *common, ("container/*",), hostile, "o", "p", "", "", "2026-12-31", "", "2027-01-01T00:00:00Z", "w.yaml:3",
-                    State.IN_FORCE, "", 3, 2) for w in ("W1", "W2")
+        WaiverEntry(**common, id=w, since="", place="w.yaml:3", subjects=("container/*",), reason=hostile, owner="o", approver="p",
+                    ticket="", starts="", waived=3, partly=2) for w in ("W1", "W2")
     )  # fmt: skip
-    entry = AttestationEntry("A1", "k", *common, "pass", hostile, "2026-01-01", hostile, "e", "2026-12-31", "2026-01-01T00:00:00Z",
-                             "2027-01-01T00:00:00Z", "w.yaml:9", State.IN_FORCE, "", 2)  # fmt: skip
+    entry = AttestationEntry(**common, id="A1", since="2026-01-01T00:00:00Z", place="w.yaml:9", verdict="pass", by=hostile,
+                             at="2026-01-01", statement=hostile, evidence="e", findings=2)  # fmt: skip
     change = Change("parameter", "k", "everywhere", "a: 1", hostile, hostile, "t.yaml:3")
     return dataclasses.replace(
         run, findings=tuple(findings), scores=scores(findings), registers=Registers((change,), waivers, (entry,))
