@@ -32,33 +32,39 @@ function bucketed(column, limit) {
   return made;
 }
 
+function index() { byTarget = byTarget || bucketed(findings.target, targets.length); }
+
 /** Return the groups of the shown findings: {ids, counts (five a group), worst (severity of a failure), reach}, as the sort asks. */
 function grouped() {
   const { size, ranks } = GROUPS[state.by];
   const counts = new Uint32Array(size * 5), worst = new Uint8Array(size).fill(NONE), reach = new Uint32Array(size);
-  const add = (g, s, level) => {
-    counts[g * 5 + s]++;
-    if (s === FAIL && level < worst[g]) worst[g] = level;
-  };
   if (state.by === "subject" || state.by === "node") {
     // In the order of the targets, so that each counts once a subject.
-    byTarget = byTarget || bucketed(findings.target, targets.length);
+    index();
     const kept = new Uint8Array(count), last = new Int32Array(size).fill(-1);
-    for (const f of shown) kept[f] = 1;
+    for (let n = 0; n < shown.length; n++) kept[shown[n]] = 1;
     const asked = state.subject ? subjectsAsked() : null, wanted = statuses.map((s) => !state.status.length || state.status.includes(s));
-    for (const f of byTarget) {
+    const nodewise = state.by === "node", { start } = evidence, { subject: subjects } = observations;
+    for (let n = 0; n < count; n++) {
+      const f = byTarget[n];
       if (!kept[f]) continue;
-      const e = findings.evidence[f], t = findings.target[f], level = controlOf(f)[5];
-      for (let o = evidence.start[e], end = evidence.start[e + 1]; o < end; o++) {
-        const subject = observations.subject[o], g = state.by === "node" ? nodeOf[subject] : subject, s = statusAt(o);
+      const e = findings.evidence[f], t = findings.target[f], level = byLevel[f];
+      for (let o = start[e], end = start[e + 1]; o < end; o++) {
+        const subject = subjects[o], g = nodewise ? nodeOf[subject] : subject, s = observedStatus[o];
         if (g < 0 || (asked && !asked[subject]) || !wanted[s]) continue;
-        add(g, s, level);
+        counts[g * 5 + s]++;
+        if (s === FAIL && level < worst[g]) worst[g] = level;
         if (last[g] !== t) { last[g] = t; reach[g]++; }
       }
     }
   } else {
     const of = findings[state.by];
-    for (const f of shown) { add(of[f], statusOf(f), controlOf(f)[5]); reach[of[f]]++; }
+    for (let n = 0; n < shown.length; n++) {
+      const f = shown[n], g = of[f], s = byStatus[f];
+      counts[g * 5 + s]++;
+      if (s === FAIL && byLevel[f] < worst[g]) worst[g] = byLevel[f];
+      reach[g]++;
+    }
   }
   const ids = [];
   for (let g = 0; g < size; g++) if (reach[g]) ids.push(g);

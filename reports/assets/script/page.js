@@ -6,7 +6,7 @@ function option(name, values, label = (v) => v) {
   if (values.length < 1) $(name).closest("label").hidden = true;
 }
 const distinct = (values) => Array.from(new Set(values)).sort();
-const marks = distinct(evidence.mark.map((m) => strings[m]).filter((m) => m));
+const marks = distinct(Array.from(new Set(evidence.mark), (m) => strings[m]).filter((m) => m));
 option("benchmark", benchmarks);
 option("control", controls.map(controlRef));
 option("target", targets.map((t) => strings[t[0]]));
@@ -94,4 +94,5 @@ window.addEventListener("beforeprint", () => {
   if (closed.length <= 400) for (const d of closed) d.open = true; else closed = [];
 });
 window.addEventListener("afterprint", () => { for (const d of closed) d.open = false; });
+if (window.requestIdleCallback) requestIdleCallback(index); // before anybody asks for groups
 document.documentElement.dataset.ready = "yes";

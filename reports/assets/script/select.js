@@ -4,7 +4,7 @@ const FILTERS = ["q", "benchmark", "control", "target", "group", "level", "mark"
 const TEXTS = [...FILTERS, "by", "sort", "finding", "see", "kind"];
 const SORTS = {
   status: (f) => statusOf(f),
-  severity: (f) => controlOf(f)[5],
+  severity: (f) => byLevel[f],
   control: (f) => findings.control[f],
   target: (f) => alphabetical[findings.target[f]],
 };
@@ -67,7 +67,7 @@ function select() {
   const tests = [];
   if (state.status.length) {
     const wanted = statuses.map((s) => state.status.includes(s));
-    tests.push((f) => wanted[evidence.status[findings.evidence[f]]]);
+    tests.push((f) => wanted[byStatus[f]]);
   }
   if (state.severity.length || state.benchmark || state.control || state.level) {
     const wanted = controls.map((c) => (!state.severity.length || state.severity.includes(severities[c[5]]))
@@ -90,9 +90,9 @@ function select() {
     tests.push((f) => wanted[findings.evidence[f]]);
   }
   tests.push(...matcher(state.q));
-  const kept = new Uint32Array(count);
-  let n = 0;
-  for (let i = 0; i < count; i++) {
+  const kept = tests.length ? new Uint32Array(count) : byRank;
+  let n = tests.length ? 0 : count;
+  for (let i = n; i < count; i++) {
     const f = byRank[i];
     let good = true;
     for (let t = 0; good && t < tests.length; t++) good = tests[t](f);
