@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.transports.base import TargetError
-from auditor.transports.hostkeys import Certificate, HostKey, KnownHosts, Trust, Verdict, load, load_revoked, parse
+from auditor.transports.certificates import Certificate
+from auditor.transports.hostkeys import HostKey, KnownHosts, Trust, Verdict, load, load_revoked, parse
 
 
 def string(text: bytes) -> bytes:

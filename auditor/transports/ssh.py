@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.model import Problem, Reason
 from auditor.transports.base import ShellAnswer, TargetError
+from auditor.transports.certificates import ALGORITHMS
 from auditor.transports.conversation import converse, ended_after
-from auditor.transports.hostkeys import ALGORITHMS, HostKey, Verdict
+from auditor.transports.hostkeys import HostKey, Verdict
 from auditor.transports.logins import Login
 from auditor.transports.sshauth import Keys, authenticate
 

@@ -244,7 +244,7 @@ def test_a_forged_certificate(servers: Servers) -> None:
     """One bit of a certificate or of its signature elsewhere, and it doesn't count."""
     import base64
 
-    from auditor.transports.hostkeys import Certificate
+    from auditor.transports.certificates import Certificate
 
     raw = base64.b64decode((servers.host.keys / "signed-cert.pub").read_text().split()[1])
     good = Certificate.read(raw)
