@@ -48,7 +48,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, evidence: Evidence) -> None:
     assert digest(load(path)) == digest(evidence) == json.loads(path.read_text())["sha256"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.text(max_size=20), st.dictionaries(st.text(max_size=8), JSON | PROBLEMS, max_size=4), st.none() | PROBLEMS)
 def test_any_evidence_survives(tmp_path: Path, name: str, facts: dict[str, Any], error: Problem | None) -> None:
     evidence = Evidence(Target(name, "ssh", name, (name,)), "now", facts, TargetStatus.FAILED, error)

@@ -310,7 +310,7 @@ VALUES = st.recursive(
 ENTRY = st.fixed_dictionaries({"name": st.sampled_from(["a", "b", "c"])}, optional={k: VALUES for k in KEYS if k != "name"})
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries(
         {},
