@@ -143,6 +143,11 @@ def test_what_follows_is_done_once_and_not_after_a_failure(host: TestHost) -> No
     assert "never" not in host.run("ls", "/etc")
     apply(host, script(*steps))
     assert host.run("cat", "/etc/count", "/etc/whole") == "x\nx\n"
+    code, lines = apply(host, script(step(HaveLines("/etc/lines", ("new",)), After("fall over", command=("false",)))))
+    assert (code, lines[1].split()) == (1, ["failed", "fall", "over:"])
+    restore = next(line for line in lines if "to go back: sh " in line).partition("sh ")[2].partition(",")[0]
+    host.run("sh", restore)
+    assert host.run("cat", "/etc/lines") == "one\ntwo\nthree\n-n four\n"
 
 
 def test_only_root_and_only_one_at_a_time(host: TestHost) -> None:

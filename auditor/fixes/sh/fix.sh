@@ -52,6 +52,7 @@ begin() {
   [ "$(id -u)" = 0 ] || { say "$0: must be run as root" >&2; exit 1; }
   have stat && stat -c %u / >/dev/null 2>&1 || { say "$0: needs stat -c (GNU coreutils or busybox)" >&2; exit 1; }
   saved=$store/$run-$(date -u +%Y%m%dT%H%M%SZ)
+  [ ! -e "$saved" ] || saved=$saved-$$ # a run before this one, in the same second
   if [ -z "$check" ]; then
     if ! mkdir -- "$lock" 2>/dev/null; then
       other=$(cat -- "$lock/pid" 2>/dev/null)
@@ -150,6 +151,7 @@ after() {
   else
     counted_failed=$((counted_failed + 1))
     say "failed        $words: $(printf '%s' "$said" | tail -n 5 | tr -d '\000-\011\013-\037\177' | tr '\n' ' ')"
+    [ ! -d "$saved" ] || say "              to go back: sh $saved/restore.sh, and do that again by hand"
   fi
 }
 
