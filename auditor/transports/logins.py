@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.model import Problem, Reason
-from auditor.transports import hostkeys
+from auditor.transports import hostkeys, proxy
 from auditor.transports.base import TargetError
 from auditor.transports.hostkeys import Trust
 
@@ -71,11 +71,12 @@ class Login:
     passphrase: Secret | None = None
     only_identities: bool = False  # of the agent's keys, only those of the files are offered
     channels: int = 32  # targets that are asked through this host at once
+    proxy_command: str = ""  # a program that is the connection, where there is no jump
 
     @property
     def at(self) -> str:
         """Where and as whom, for messages."""
-        return f"{self.user}@{self.host}:{self.port}"
+        return f"{self.user}@{self.host}:{self.port}{' by ProxyCommand' if self.proxy_command else ''}"
 
 
 class Hops:
@@ -92,11 +93,16 @@ class Hops:
     def login(self, spec: HostSpec) -> Login:
         """Return the login for a host of the inventory. Raises `TargetError` for a ProxyJump or a list that can't be used."""
         login = self._hop(spec)
-        way = [self._hop(hop) for hop in self._inventory.jumps(spec)] or self._proxy_jump(login)
+        way = [self._hop(hop) for hop in self._inventory.jumps(spec)]
+        if not way and (way := self._proxy_jump(login)) and login.proxy_command:
+            raise proxy.refused(login.host, "beside it stands a ProxyJump, and which of them comes first isn't known: keep one")
+        first, *others = *way, login  # only the first hop needs a way out of here
+        command = proxy.expanded(first.proxy_command, first.host, first.port, first.user)
+        chain = [replace(first, proxy_command=command), *(replace(hop, proxy_command="") for hop in others)]
         hops: tuple[Login, ...] = ()
-        for hop in way:
+        for hop in chain[:-1]:
             hops = (*hops, replace(hop, jump=hops))
-        return replace(login, jump=hops)
+        return replace(chain[-1], jump=hops)
 
     def _hop(self, spec: HostSpec) -> Login:
         ssh = spec.ssh
@@ -109,6 +115,7 @@ class Hops:
             spec.name, host, port, ssh.user or found.get("user") or _me(), tuple(map(_home, identities)),
             self._trust(spec, found, host, port), ssh.connect_timeout, password=password, passphrase=passphrase,
             only_identities=str(found.get("identitiesonly", "no")).lower() == "yes", channels=ssh.channels,
+            proxy_command=proxy.given(found, host),
         )  # fmt: skip
 
     def _trust(self, spec: HostSpec, found: Mapping[str, Any], host: str, port: int) -> Trust:
@@ -196,8 +203,11 @@ def _load_config(path: Path) -> Any:
         text = path.read_text()
         if re.search(r"(?i)\bexec\b", text):
             paramiko.config.invoke = importlib.import_module("invoke")
-        return paramiko.SSHConfig.from_text(text)
+        config = paramiko.SSHConfig.from_text(text)
     except FileNotFoundError:
         return None
     except (OSError, paramiko.SSHException, UnicodeDecodeError) as error:
         raise TargetError(Problem(Reason.UNPARSABLE, f"{path}: {error}")) from None
+    # The tokens of a ProxyCommand stand for what counts in the end, which the inventory may say.
+    config.TOKENS_BY_CONFIG_KEY = {**config.TOKENS_BY_CONFIG_KEY, "proxycommand": []}
+    return config

@@ -24,6 +24,7 @@ from auditor.transports.certificates import ALGORITHMS
 from auditor.transports.conversation import converse, ended_after
 from auditor.transports.hostkeys import HostKey, Verdict
 from auditor.transports.logins import Login
+from auditor.transports.proxy import Helper
 from auditor.transports.sshauth import Keys, authenticate
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ def _wire_class() -> Any:
         """A connection that agrees on the host keys' algorithms that it is told."""
 
         wanted: tuple[str, ...] = ()
+        helper: Helper | None = None  # the program that is the connection
+
+        def close(self) -> None:
+            super().close()
+            if self.helper is not None:
+                self.helper.end()
 
         @property
         def preferred_keys(self) -> tuple[str, ...]:
@@ -219,11 +226,13 @@ class Connections:
         if self._given_up.is_set():
             raise TargetError(Problem(Reason.UNREACHABLE, f"{login.at}: given up"))
         try:
-            sock = _tcp(login) if jump is None else _tcp_through(login, jump)
+            helper = Helper(login.proxy_command) if login.proxy_command and jump is None else None
+            sock = helper.sock if helper else _tcp(login) if jump is None else _tcp_through(login, jump)
             try:
                 transport = _wire_class()(sock)
+                transport.helper = helper
             except BaseException:
-                sock.close()
+                helper.end() if helper else sock.close()
                 raise
             transport.wanted = algorithms
             transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = login.connect_timeout
@@ -339,6 +348,8 @@ def _problem(error: BaseException, login: Login, *, slow: bool = False) -> Probl
         return Problem(Reason.UNREACHABLE, f"{at}: the name can't be resolved ({error.strerror})")
     if isinstance(error, TimeoutError):
         return Problem(Reason.TIMEOUT, f"{at}: {said or 'no answer'} in time" if "time" not in said else f"{at}: {said}")
+    if login.proxy_command and isinstance(error, BrokenPipeError | ConnectionResetError | EOFError):
+        return Problem(Reason.UNREACHABLE, f"{at}: the connection was closed (did the command end?)")
     if isinstance(error, OSError):
         ours = " here: raise ulimit -n or lower --jobs" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
         return Problem(Reason.UNREACHABLE, f"{at}: {error.strerror or error}{ours}")
@@ -347,7 +358,8 @@ def _problem(error: BaseException, login: Login, *, slow: bool = False) -> Probl
     if "protocol version" in said:
         return Problem(Reason.UNREACHABLE, f"{at}: what answers is no SSH server")
     if "banner" in said.lower():
-        return Problem(Reason.UNREACHABLE, f"{at}: the server closed the connection before it said what it is (MaxStartups?)")
+        hint = "did the command end?" if login.proxy_command else "MaxStartups?"
+        return Problem(Reason.UNREACHABLE, f"{at}: the server closed the connection before it said what it is ({hint})")
     return Problem(Reason.UNREACHABLE, f"{at}: {said or 'the connection broke off'}")
 
 
