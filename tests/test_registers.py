@@ -87,7 +87,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def audited(site: Path) -> str:
     wanted = ("docker-container-privileged", "docker-container-capabilities", "shop-asked", "5.11", "5.32", "5.10", "5.9", "3.5")
     only = [word for control in wanted for word in ("--only", control)]
-    done = auditor(site, "audit", "--demo", *OPTIONS, *only, "-o", "out", "--format", "json,html,pdf")
+    done = auditor(site, "audit", "--demo", *OPTIONS, *only, "-o", "out", "--format", "json,html,pdf,markdown")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -140,6 +140,12 @@ def test_means_are_of_each_benchmark_alone_and_twice_where_people_decided(audite
     show(dataclasses.replace(sample_run.single(), scores=(*scored, other)), [], [])
     printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.startswith("mean of")]
     assert printed == ["mean of 2 one 1 37.5 100.0"], "a target counts once, and not where nothing applies to it"
+
+
+def test_the_markdown_summary_says_what_was_left_out(site: Path, audited: str) -> None:
+    text = (site / "out" / "summary.md").read_text()
+    assert "- `cis-docker 1.8.0` speaks about 7 of 118 controls (1 left out by tailoring, 110 left out by --only).\n" in text
+    assert "`shop 1` speaks" not in text
 
 
 SAID = (
