@@ -32,7 +32,7 @@ def render(plan: Plan) -> str:
     afters = _afters(plan)
     lines = ["#!/bin/sh", *(f"# {text}" for text in origin(plan, __version__)), "", part("fix.sh")]
     lines += [part("yaml.sh")] if yaml else []
-    lines += [f'begin {quote(_plain(plan.run))} {quote(line(plan.target))} "$@"', ""]
+    lines += [f'begin {quote(_plain(plan.run))} {quote(line(plan.target))} {quote(plan.kind)} "$@"', ""]
     lines += [_step(number, step, afters) for number, step in enumerate(plan.steps, 1)]
     # A restart makes a reload of the same program needless, so restarts come first.
     for after, name in sorted(afters.items(), key=lambda a: (a[0].verb != "restart", a[1])):

@@ -228,3 +228,31 @@ def test_a_command_is_run_unless_it_is_so(host: TestHost) -> None:
     assert said(host, action).startswith("changed")
     assert host.run("cat", "/etc/given") == "it's $(so)\n  yes"
     assert said(host, action).startswith("ok")
+
+
+KUBECTL = """#!/bin/sh
+case "$*" in
+"get it") cat "$HOME/it" 2>/dev/null || echo old ;;
+"set it new") printf new >"$HOME/it" ;;
+esac
+"""
+
+
+def test_a_clusters_script_is_its_operators(host: TestHost) -> None:
+    """Not root's: with the kubectl that he has; what was before is noted below his home."""
+    host.place(Entry("/home/plain/bin", None, 0o755, OTHER, OTHER), Entry("/home/plain/bin/kubectl", KUBECTL, 0o755))
+    steps = (step(Run(("kubectl", "set", "it", "new"), ("kubectl", "get", "it"), "new")),)
+    text = render(Plan(run="r", target="shop", kind="cluster", address="", steps=steps))
+    host.run("sh", "-c", "cat >/fix.sh", stdin=text.encode())
+
+    def run(options: str) -> str:
+        command = f"PATH=$HOME/bin:$PATH; sh /fix.sh {options}"
+        return host.run("/usr/bin/busybox", "su", "-s", "/bin/sh", "plain", "-c", command, check=False)
+
+    assert run("--check").startswith("would change")
+    assert "cis-auditor" not in host.run("find", "/home/plain")
+    assert run("").startswith("changed")
+    assert run("").startswith("ok")
+    assert "kubectl set it new; before it was: old" in host.run(
+        "sh", "-c", "cat /home/plain/.local/state/cis-auditor/fixes/*/changes"
+    )

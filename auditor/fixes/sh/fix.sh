@@ -9,6 +9,7 @@
 # Every file that is changed is copied to /var/backups/cis-auditor/RUN-TIME/ first; restore.sh there puts everything back.
 
 set -u
+their_path=${PATH-}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin
 LC_ALL=C
 export PATH LC_ALL
@@ -30,10 +31,10 @@ usage() {
   say "usage: sh $0 [--list | --check] [--disruptive] [--only CONTROL]..."
 }
 
-# begin RUN TARGET ARGUMENTS...
+# begin RUN TARGET KIND ARGUMENTS...: on a host as root; for a cluster as whoever may change it, with the kubectl that he has
 begin() {
-  run=$1 target=$2
-  shift 2
+  run=$1 target=$2 kind=$3
+  shift 3
   while [ $# -gt 0 ]; do
     case $1 in
       --check) check=yes ;;
@@ -49,8 +50,15 @@ begin() {
     shift
   done
   [ -z "$list" ] || return 0
-  [ "$(id -u)" = 0 ] || { say "$0: must be run as root" >&2; exit 1; }
-  have stat && stat -c %u / >/dev/null 2>&1 || { say "$0: needs stat -c (GNU coreutils or busybox)" >&2; exit 1; }
+  if [ "$kind" = cluster ]; then
+    PATH=$their_path
+    store=${XDG_STATE_HOME:-${HOME:?}/.local/state}/cis-auditor/fixes
+    lock=$store.lock
+    [ -n "$check" ] || mkdir -p -- "$store" || exit 1
+  else
+    [ "$(id -u)" = 0 ] || { say "$0: must be run as root" >&2; exit 1; }
+    have stat && stat -c %u / >/dev/null 2>&1 || { say "$0: needs stat -c (GNU coreutils or busybox)" >&2; exit 1; }
+  fi
   saved=$store/$run-$(date -u +%Y%m%dT%H%M%SZ)
   [ ! -e "$saved" ] || saved=$saved-$$ # a run before this one, in the same second
   if [ -z "$check" ]; then
@@ -160,7 +168,9 @@ finish() {
   [ -z "$list" ] || exit 0
   if [ -n "$check" ]; then did='would change'; else did=changed; fi
   say "$counted_changed $did, $counted_ok ok, $counted_failed failed, $counted_left left out, $counted_hand by hand, $1 without a fix"
-  if [ -d "$saved" ]; then say "to put everything back: sh $saved/restore.sh"; fi
+  if [ ! -d "$saved" ]; then :
+  elif [ "$kind" = cluster ]; then say "what was before stands in $saved/changes"
+  else say "to put everything back: sh $saved/restore.sh"; fi
   [ "$counted_failed" = 0 ] || exit 1
   [ -z "$check" ] || [ "$counted_changed" = 0 ] || exit 2
   exit 0
@@ -220,7 +230,8 @@ one_name() {
 # undo LINE: what puts back a change; restore.sh does the last change first
 undo() {
   [ -d "$store" ] || { (umask 022 && mkdir -p -- "${store%/*}") && mkdir -- "$store"; } || { why "can't make $store"; return 1; }
-  folder_ok "${store%/*}" && folder_ok "$store" && mkdir -p -- "$saved" || { why "can't make $saved"; return 1; }
+  if [ "$kind" != cluster ]; then folder_ok "${store%/*}" && folder_ok "$store" || return 1; fi
+  mkdir -p -- "$saved" || { why "can't make $saved"; return 1; }
   printf '%s\n' "$1" >>"$saved/changes" || { why "can't write to $saved"; return 1; }
   { printf '%s\n' '#!/bin/sh' 'set -e'; sed -n '1!G;h;$p' "$saved/changes"; } >"$saved/restore.sh"
 }
