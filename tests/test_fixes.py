@@ -160,6 +160,7 @@ def test_only_what_is_set_is_changed() -> None:
     (step,) = made(case("docker-daemon-icc", "daemon/dockerd", **host(settings={"icc": False}))).steps
     assert isinstance(step.action, ByHand)
     assert step.action.lines == ("systemctl restart docker",)
+    assert "only when it starts while no container runs" in step.caution
     old = made(case("docker-daemon-icc", "daemon/dockerd", **host(settings={}, info={"ServerVersion": "20.10.24"})))
     assert keys(old)["icc"].action.validate == (), "an engine of that age can't validate"
 

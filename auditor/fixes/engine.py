@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -162,7 +163,9 @@ def _set(fix: EngineSetting, case: Case, daemon: Daemon) -> Iterator[Step]:
         if not absent and settings[fix.key] == value:
             verb = "reload" if fix.key in RELOADABLE else "restart"
             words = f"{daemon.path} says so already ({_text(fix.key, value)}): {verb} the engine, which has not taken it up"
-            yield _by_hand(fix, case, words, (f"systemctl {verb} {daemon.service}",), effect_of(fix.key, daemon))
+            effect = effect_of(fix.key, daemon)
+            step = _by_hand(fix, case, words, (f"systemctl {verb} {daemon.service}",), effect)
+            yield dataclasses.replace(step, caution=_caution(fix, daemon, effect))
             return
     yield _key_step(fix, case, daemon, value, effect_of(fix.key, daemon))
 
