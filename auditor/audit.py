@@ -19,6 +19,7 @@ from auditor.credentials import Credentials
 from auditor.editions import Edition
 from auditor.facts.kubernetes import Server
 from auditor.facts.node import KubernetesVersion
+from auditor.findingtext import text_of_finding
 from auditor.inventory import Inventory, Spec, target_of
 from auditor.journal import Entry, Journal, Memory
 from auditor.model import (
@@ -30,12 +31,15 @@ from auditor.model import (
     Finding,
     Problem,
     Reason,
+    Score,
     Target,
     TargetResult,
     TargetStatus,
 )
 from auditor.progress import Progress
 from auditor.recheck import Recheck
+from auditor.results import target_document, text_of
+from auditor.spooled import spooled
 from auditor.tailoring import NOTHING, Tailoring
 from auditor.targets import result_of
 from auditor.versions import Choice, Running, because_of, choose, fits, running_of
@@ -287,20 +291,34 @@ class Judge:
             self._chosen.pop(gone, None)
         self._clusters = {n: c for n, c in self._clusters.items() if c.target.name in needed}
 
-    def run(self, order: Iterable[str], excluded: Iterable[str] = (), identity: str = "") -> AuditRun:
-        """Return the finished run with its targets in ``order`` (names), the excluded ones last."""
+    def run(self, order: Iterable[str], excluded: Iterable[str] = (), identity: str = "", folder: Path | None = None) -> AuditRun:
+        """Return the finished run with its targets in ``order`` (names), the excluded ones last.
+
+        With ``folder``, what was found is in a file there that has no name, and no longer in memory.
+        """
         closing = Closing(self._benchmarks, self._started, self._selection)
+        kept = spooled(folder) if folder is not None else None
         targets: list[TargetResult] = []
         findings: list[Finding] = []
+        scores: list[Score] = []
+
+        def add(entry: Entry) -> None:
+            marked = closing.add(entry)
+            scores.extend(score.scores(marked))
+            if kept is not None:
+                kept[0].add(text_of(target_document(entry.target)))
+                kept[1].add(map(text_of_finding, marked))
+            else:
+                targets.append(entry.target)
+                findings.extend(marked)
+
         for entry in self._journal.entries(order):
-            targets.append(entry.target)
-            findings += closing.add(entry)
+            add(entry)
         for name in excluded:
-            targets.append(result_of(left_out(name)))
-            closing.add(Entry(targets[-1]))
-        return AuditRun(identity or new_id(), self._started, now(), __version__, operator(), tuple(targets),
-                        tuple(closing.infos()), tuple(findings), score.scores(findings), self._selection, closing.notices(),
-                        closing.registers())  # fmt: skip
+            add(Entry(result_of(left_out(name))))
+        found: tuple[Sequence[TargetResult], Sequence[Finding]] = kept or (tuple(targets), tuple(findings))
+        return AuditRun(identity or new_id(), self._started, now(), __version__, operator(), found[0], tuple(closing.infos()),
+                        found[1], tuple(scores), self._selection, closing.notices(), closing.registers())  # fmt: skip
 
 
 def _result(found: Evidence, chosen: Sequence[tuple[Benchmark, Choice]]) -> TargetResult:

@@ -85,7 +85,7 @@ class Headlines(Memory):
 class Spool:
     """Keeps entries in a file that is gone with the process.
 
-    It lies in ``folder``, where the reports will be, for the usual place of temporary files may be memory. Raises OSError.
+    It lies in ``folder``, where the reports will be, for the usual place of temporary files may be memory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,10 +105,6 @@ class Spool:
             if name in self._places:
                 head, *found = json.loads(self._scratch.get(*self._places[name]))
                 yield Entry(target_of(head["target"]), chosen_of(head["chosen"]), tuple(map(finding_of, found)), head["done"])
-
-    def close(self) -> None:
-        """Give the file back."""
-        self._scratch.close()
 
 
 class Following:

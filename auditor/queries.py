@@ -6,10 +6,12 @@ whenever it is asked for. Who goes by it target by target or control by control 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, overload, runtime_checkable
 
-from auditor.model import Finding
+from auditor.model import Finding, Observation, Severity, Status
 
 #: The fields of findings that `positions` goes by.
 INDEXED = ("target", "benchmark", "version", "id", "control", "severity", "status")
@@ -34,6 +36,41 @@ def positions(findings: Sequence[Finding], *fields: str) -> Positions:
     for n, finding in enumerate(findings):
         found.setdefault(tuple([getattr(finding, name) for name in fields]), []).append(n)
     return found
+
+
+def having(findings: Sequence[Finding], statuses: Iterable[Status], severities: Iterable[Severity] = Severity) -> Iterator[Finding]:
+    """Yield the findings of these statuses and severities, in the run's order; no other is made."""
+    found = positions(findings, "status", "severity")
+    wanted = [found.get(key, ()) for key in itertools.product(statuses, severities)]
+    return map(findings.__getitem__, heapq.merge(*wanted))
+
+
+def evidence(findings: Sequence[Finding], n: int) -> Sequence[Observation]:
+    """Return the observations of a finding such that they take no memory of their own: those on disk are read anew each time."""
+    found = findings[n].observations
+    return Evidence(findings, n, len(found)) if isinstance(findings, Indexed) and found else found
+
+
+class Evidence(Sequence[Observation]):
+    """The observations of one of some findings."""
+
+    __slots__ = ("_findings", "_len", "_n")
+
+    def __init__(self, findings: Sequence[Finding], n: int, length: int) -> None:
+        self._findings, self._n, self._len = findings, n, length
+
+    def __len__(self) -> int:
+        return self._len
+
+    def __iter__(self) -> Iterator[Observation]:
+        return iter(self._findings[self._n].observations)
+
+    @overload
+    def __getitem__(self, n: int) -> Observation: ...
+    @overload
+    def __getitem__(self, n: slice) -> Sequence[Observation]: ...
+    def __getitem__(self, n: int | slice) -> Observation | Sequence[Observation]:
+        return self._findings[self._n].observations[n]
 
 
 class Joined(Sequence[Finding]):

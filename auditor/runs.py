@@ -127,8 +127,8 @@ def audit(plan: Plan, options: dict[str, Any], store: Store | None, part: Part) 
     identity = part.run or new_id()
     folder = options["output"] or Path(f"cis-audit-{identity}")
     session.check_writable(folder)
-    with contextlib.closing(Spool(folder)) as spool, _held(store, identity, part):
-        run = _audited(plan, options, store, part, identity, folder, spool)
+    with _held(store, identity, part):
+        run = _audited(plan, options, store, part, identity, folder, Spool(folder))
     return run, folder
 
 
@@ -160,7 +160,7 @@ def _audited(
     if store is None:
         judge = Judge(plan.benchmarks, plan.selection, spool, together, recheck=plan.recheck)
         gather(plan, options, judge, folder / "evidence", _asked(plan, mine), ())
-        return judge.run(plan.order, plan.excluded, identity)
+        return judge.run(plan.order, plan.excluded, identity, folder)
     from auditor.store import StoreError
 
     stored = _begin(store, plan, options, part, identity, folder, targets, shards)
@@ -180,14 +180,14 @@ def _audited(
         missing = stored.close(plan.benchmarks, interrupted=stopped)
         options["kept"] = True
         if not missing or part.count == 1:
-            return store.load(identity)
+            return store.open(identity, folder)
         done = stored.done()
         options["lost"] = any(t.name not in done or done[t.name].status is not TargetStatus.AUDITED for t in mine)
     except StoreError as error:
         options["kept"] = False
         options["problems"].append(f"the run history was not kept: {error}")
         spool.keep([_elsewhere(t) for t in targets if not judge.has(t.name)])
-        return judge.run(plan.order, plan.excluded, identity)
+        return judge.run(plan.order, plan.excluded, identity, folder)
     here = _here(plan, identity, part, stored.started, [done[t.name] for t in mine if t.name in done])
     options["problems"] += session.seal(here, folder, [], session.signing_key(options), store, whole=False)
     click.echo(f"shard {part.name} of run {identity} is done; {missing} targets of the run are not in yet. "

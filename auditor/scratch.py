@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
 import tempfile
 import weakref
@@ -15,14 +16,15 @@ _MEMORY = 1 << 60
 class Scratch:
     """Bytes in a temporary file that nobody else can open: it has no name, and is gone with this object or the process.
 
-    When the disk is full, what doesn't fit stays in memory: no verdict is lost with it.
+    When the disk is full, what doesn't fit stays in memory: no verdict is lost with it. So does all where no file can be made.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Make the file in a folder; raises OSError."""
-        self._fd, name = tempfile.mkstemp(dir=folder)
-        Path(name).unlink()
-        self.close = weakref.finalize(self, os.close, self._fd)
+        self._fd = -1  # to which nothing can be written
+        with contextlib.suppress(OSError):
+            self._fd, name = tempfile.mkstemp(dir=folder)
+            weakref.finalize(self, os.close, self._fd)
+            Path(name).unlink()
         self._end = 0
         self._starts: list[int] = []
         self._left: list[bytes] = []

@@ -187,6 +187,6 @@ class Findings(_Spooled[Finding]):
 
 
 def spooled(folder: Path, refuse: Callable[[Exception], Exception] = lambda error: error) -> tuple[Targets, Findings]:
-    """Return targets and findings, none yet, in a file in a folder. Raises OSError."""
+    """Return targets and findings, none yet, in a file in a folder."""
     scratch = Scratch(folder)
     return Targets(scratch, refuse), Findings(scratch, refuse)

@@ -131,6 +131,11 @@ class Store:
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(f"{self.name}: run {found} can't be read ({type(error).__name__}: {_line(error)})") from None
 
+    def identity(self, run: str) -> str:
+        """Return the id of a run that `load` would return; raises `StoreError`."""
+        with self.plainly(), self.reading() as connection:
+            return self.find(connection, run)
+
     def open(self, run: str, folder: Path) -> AuditRun:
         """Return a run (`load` says how it is named) whose targets and findings are read from a file in ``folder`` when they are
         asked for; raises `StoreError`. The file has no name and needs no history any more."""  # noqa: D205, D209 - one sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.model import SEVERITY_ORDER, AuditRun, Finding, Score, Severity, Status, TargetStatus
+from auditor.queries import having, positions
 from auditor.score import (
     ADJUSTED_COVERAGE_FORMULA,
     ADJUSTED_SCORE_FORMULA,
@@ -48,9 +50,11 @@ class Gates:
         lines = []
         if self.fail_on is not None:
             grave = SEVERITY_ORDER[: SEVERITY_ORDER.index(self.fail_on) + 1]
-            failed = sum(stands(f) and f.severity in grave for f in run.findings)
+            failed = waived = 0
+            for f in having(run.findings, (Status.FAIL, Status.MANUAL), grave):  # nothing else fails, or can be attested to
+                failed += stands(f)
+                waived += is_waived(f)
             if failed:
-                waived = sum(is_waived(f) and f.severity in grave for f in run.findings)
                 more = f" ({waived} waived not counted)" if waived else ""
                 lines.append(
                     f"--fail-on {self.fail_on}: {failed} failure{'s' if failed != 1 else ''} of that severity or worse{more}"
@@ -138,7 +142,7 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
 def _extent(run: AuditRun) -> str:
     """How much of each benchmark the scores speak about; a re-check is about what it judged, not about all that there is."""
     again = bool(run.selection.get("recheck"))
-    judged = {(f.benchmark, f.version, f.control) for f in run.findings} if again else set()
+    judged = positions(run.findings, "benchmark", "version", "control") if again else ()
     of = Counter((name, version) for name, version, _ in judged)
     parts = (
         f"{b.name} {b.version}: {of[b.name, b.version] if again else len(b.controls)} of {b.controls_total} controls"
@@ -163,24 +167,27 @@ def _registers(console: Any, run: AuditRun) -> None:
 def _dangers(console: Any, run: AuditRun) -> None:
     from rich.text import Text
 
-    serious = [f for f in run.findings if f.severity in (Severity.CRITICAL, Severity.HIGH)]
-    grave = [f for f in serious if f.status is Status.FAIL]
-    attested = [f for f in serious if f.attestation is not None and f.attestation.verdict == Status.FAIL]
-    if grave:
-        console.print(Text(f"{len(grave)} failure{'s' if len(grave) != 1 else ''} of high or critical severity:", style="bold"))
-    by_control: dict[tuple[str, str], list[Finding]] = {}
-    for finding in sorted(grave, key=lambda f: SEVERITY_ORDER.index(f.severity)):
-        by_control.setdefault((finding.benchmark, finding.control), []).append(finding)
-    for findings in list(by_control.values())[:_SHOWN]:
-        shown = "; ".join(map(_where, findings[:3])) + (f"; and {len(findings) - 3} more targets" if len(findings) > 3 else "")
+    serious = (Severity.CRITICAL, Severity.HIGH)
+    by_control: dict[tuple[str, str], list[int]] = {}
+    found = positions(run.findings, "status", "severity", "benchmark", "control")
+    for (status, severity, *control), places in sorted(found.items(), key=lambda i: (SEVERITY_ORDER.index(i[0][1]), i[1][0])):
+        if status is Status.FAIL and severity in serious:
+            by_control.setdefault((control[0], control[1]), []).extend(places)
+    if grave := sum(map(len, by_control.values())):
+        console.print(Text(f"{grave} failure{'s' if grave != 1 else ''} of high or critical severity:", style="bold"))
+    for places in list(by_control.values())[:_SHOWN]:
+        findings = [run.findings[n] for n in places[:3]]
+        shown = "; ".join(map(_where, findings)) + (f"; and {len(places) - 3} more targets" if len(places) > 3 else "")
         console.print(Text(f"  {findings[0].severity:8} {findings[0].id} {findings[0].title}: {shown}"))
     if len(by_control) > _SHOWN:
         console.print(f"  and {len(by_control) - _SHOWN} more controls, in the report")
-    for finding in attested[:_SHOWN]:
+    manual = having(run.findings, (Status.MANUAL,), serious)
+    attested = (f for f in manual if f.attestation is not None and f.attestation.verdict == Status.FAIL)
+    for finding in itertools.islice(attested, _SHOWN):
         where = clean(finding.target, 40)
         console.print(Text(f"  {finding.severity:8} {finding.id} {finding.title}: {where} (a person attested that it fails)"))
-    if len(attested) > _SHOWN:
-        console.print(f"  and {len(attested) - _SHOWN} more that a person attested to fail, in the report")
+    if more := sum(1 for _ in attested):
+        console.print(f"  and {more} more that a person attested to fail, in the report")
 
 
 def _where(finding: Finding) -> str:

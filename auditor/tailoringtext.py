@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from auditor.catalogue import Library, decode_definition
-from auditor.model import AuditRun, Decided
+from auditor.model import AuditRun, Decided, Status
+from auditor.queries import having
 from auditor.registers import AttestationEntry, State, WaiverEntry
 from auditor.terminal import clean
 
@@ -157,13 +158,13 @@ def register_lines(run: AuditRun) -> Iterator[str]:
     if registers.tailoring:
         n = len(registers.tailoring)
         yield f"tailoring: {n} change{'' if n == 1 else 's'} from the defaults, listed in the reports"
-    waived = sum(w.complete for f in run.findings if (w := f.waiver))
-    partly = sum(not w.complete for f in run.findings if (w := f.waiver))
-    attested = Counter(a.verdict for f in run.findings if (a := f.attestation))
     if registers.waivers:
+        marked = Counter(w.complete for f in having(run.findings, (Status.FAIL,)) if (w := f.waiver))
+        waived, partly = marked[True], marked[False]
         more = f", {partly} more in part (they count as failures)" if partly else ""
         yield f"waivers: {_states(registers.waivers)}; {waived} failure{'' if waived == 1 else 's'} waived{more}"
     if registers.attestations:
+        attested = Counter(a.verdict for f in having(run.findings, (Status.MANUAL,)) if (a := f.attestation))
         findings = f"{attested['pass']} finding{'' if attested['pass'] == 1 else 's'} attested pass, {attested['fail']} fail"
         yield f"attestations: {_states(registers.attestations)}; {findings}"
     every: list[WaiverEntry | AttestationEntry] = [*registers.waivers, *registers.attestations]

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from auditor.model import AuditRun, Score, Severity, Status, TargetStatus
-from auditor.queries import positions
+from auditor.queries import having
 from auditor.score import adjusted_coverage_of, adjusted_score_of, stands
 from reports import plain
 from reports.view import count_of
@@ -139,8 +139,7 @@ def _scores(run: AuditRun, shown: dict[str, str], gauge: _Gauge) -> Iterator[Met
 def _open(run: AuditRun, shown: dict[str, str], gauge: _Gauge) -> Iterator[Metric]:
     standing: Counter[tuple[str, str, str, Severity]] = Counter()
     every: Counter[tuple[str, str, Severity]] = Counter()
-    places = positions(run.findings, "status")
-    for f in plain.at(run, [*places.get((Status.FAIL,), ()), *places.get((Status.MANUAL,), ())]):
+    for f in having(run.findings, (Status.FAIL, Status.MANUAL)):  # nothing else fails, or can be attested to
         if stands(f):
             standing[f.target, f.benchmark, f.version, f.severity] += 1
             every[_value(f.benchmark), _value(f.version), f.severity] += 1

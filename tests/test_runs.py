@@ -1,6 +1,5 @@
 """Runs that go on after a kill, runs side by side, and runs in shards: nothing asked twice, nothing lost, the same results."""
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -244,7 +243,6 @@ def test_nothing_of_the_spool_is_left_or_open_to_others(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert stat.S_IMODE(fleet.os.fstat(spool._scratch._fd).st_mode) == 0o600
-    spool.close()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full to stand for a full disk")
@@ -252,7 +250,8 @@ def test_a_full_disk_loses_no_result(tmp_path: Path) -> None:
     from auditor.journal import Entry, Spool
 
     first, second = (Entry(dataclasses.replace(sample_run.target("a"), address=a)) for a in ("one", "two"))
-    with contextlib.closing(Spool(tmp_path)) as spool, Path("/dev/full").open("r+b", buffering=0) as full:
+    spool = Spool(tmp_path)
+    with Path("/dev/full").open("r+b", buffering=0) as full:
         spool.keep([first])
         own, spool._scratch._fd = spool._scratch._fd, full.fileno()
         spool.keep([second])
