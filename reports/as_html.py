@@ -66,7 +66,7 @@ def parts(run: AuditRun, past: Past | None = None, signer: str = "") -> Iterator
     # The three texts below are ours or escaped for the element they stand in.
     page = environment().get_template("report.html.j2").generate(
         view=view, policy=policy(script, style), script=Markup(script), style=Markup(style),  # noqa: S704
-        data=Markup(script_json(columns(view, past))), groups=groups, observations=observations, names=NAMES,  # noqa: S704
+        data=map(Markup, script_json(columns(view, past))), groups=groups, observations=observations, names=NAMES,
         past=past, ages=by_age(view, past), trended=any(len(p) > 1 for p in past.trend.values()), oldest=oldest,
         subjects=by_subject(view), severities=severities(view), listings=listings(view), said=said, count_of=count_of,
         signer=signer, linked=len(view.targets) <= LINKED, exposure=exposure(run.targets), order=ORDER,

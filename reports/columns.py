@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from array import array
+from collections.abc import Iterator
 from typing import Any
 
 from auditor.model import SEVERITY_ORDER, STATUS_ORDER, Status
@@ -29,11 +31,12 @@ class _Strings:
         return self.index.setdefault(text, len(self.index))
 
     def table(self) -> list[str]:
+        # those that need nothing done to them are the same objects again
         return [clip(text) for text in self.index]
 
 
 def columns(view: View, past: Past | None = None) -> dict[str, Any]:
-    """Return the findings of a view, as JSON values.
+    """Return the findings of a view, as JSON values (long lists of numbers are arrays).
 
     ``evidence`` holds each distinct verdict once: its status, its reason, what people decided (in a word and in a sentence), and
     where its observations start in the columns of ``observations`` (one entry more than there are verdicts). An observation is a
@@ -44,10 +47,10 @@ def columns(view: View, past: Past | None = None) -> dict[str, Any]:
     strings = _Strings()
     add = strings.add
     targets = {t.result.name: n for n, t in enumerate(view.targets)}
-    evidence: dict[str, list[int]] = {"status": [], "reason": [], "mark": [], "decided": [], "start": [0]}
-    observations: dict[str, list[int]] = {"subject": [], "result": []}
+    evidence = {name: array("I") for name in ("status", "reason", "mark", "decided")} | {"start": array("I", [0])}
+    observations = {name: array("I") for name in ("subject", "result")}
     distinct: dict[tuple[Status, str, str, str], int] = {}
-    findings: dict[str, list[int]] = {"target": [], "control": [], "evidence": []}
+    findings = {name: array("I") for name in ("target", "control", "evidence")}
     ages = past.ages if past else {}
     since: dict[int, int] = {}
     o_subject, o_result = observations.values()
@@ -67,37 +70,30 @@ def columns(view: View, past: Past | None = None) -> dict[str, Any]:
                     o_subject.append(add(o.subject))
                     o_result.append(distinct.setdefault((o.status, o.expected, o.actual, o.source), len(distinct)))
                 evidence["start"].append(len(o_subject))
-                findings["target"] += [targets[name] for name in group.targets]
-                findings["control"] += [c] * len(group.targets)
-                findings["evidence"] += [e] * len(group.targets)
+                findings["target"].extend(targets[name] for name in group.targets)
+                findings["control"].extend([c] * len(group.targets))
+                findings["evidence"].extend([e] * len(group.targets))
                 if ages and group.status is Status.FAIL:
                     for f, name in enumerate(group.targets, len(findings["target"]) - len(group.targets)):
                         age = ages.get((name, benchmark.info.name, i.key))
                         if age is not None:
                             since[f] = add(f"{age.since[:10]}, {plural(age.runs, 'run')}" if age.runs > 1 else NEW)
     results = {
-        "status": [_STATUS[status] for status, *_ in distinct],
-        **{name: [add(key[n]) for key in distinct] for n, name in enumerate(("expected", "actual", "source"), 1)},
+        "status": array("I", (_STATUS[status] for status, *_ in distinct)),
+        **{name: array("I", (add(key[n]) for key in distinct)) for n, name in enumerate(("expected", "actual", "source"), 1)},
     }
-    things = list(each(view))
-    kinds = [*KINDS, *sorted({k for k, *_ in things} - set(KINDS))]
-    about = [t.result for t in view.targets]
+    kinds = [*KINDS, *sorted({k for k, *_ in each(view)} - set(KINDS))]
+    about = [
+        [add(r.name), r.kind.value, add(r.address), add(r.evidence_sha256 or ""), add(r.collected_at), [add(g) for g in r.groups]]
+        for r in (t.result for t in view.targets)
+    ]
+    things = array("I", (n for k, t, name, said in each(view) for n in (kinds.index(k), targets[t], add(name), add(said))))
     return {
         "run": clip(view.run.id),
         "statuses": [s.value for s in STATUS_ORDER],
         "severities": [s.value for s in SEVERITY_ORDER],
         "benchmarks": [clip(f"{b.info.name}@{b.info.version}") for b in view.benchmarks],
-        "targets": [
-            [
-                add(r.name),
-                r.kind.value,
-                add(r.address),
-                add(r.evidence_sha256 or ""),
-                add(r.collected_at),
-                [add(g) for g in r.groups],
-            ]
-            for r in about
-        ],
+        "targets": about,
         "controls": controls,
         "evidence": evidence,
         "observations": observations,
@@ -107,13 +103,33 @@ def columns(view: View, past: Past | None = None) -> dict[str, Any]:
         "new": NEW,
         "things": {
             "kinds": kinds,
-            "rows": [n for k, t, name, said in things for n in (kinds.index(k), targets[t], add(name), add(said))],
+            "rows": things,
         },
         "strings": strings.table(),
     }
 
 
-def script_json(value: Any) -> str:
-    """Return JSON that can stand inside a script element: no text in it can end the element or open a comment."""
+#: How many items of a long list are written at once.
+_SOME = 2_000
+
+
+def script_json(value: Any) -> Iterator[str]:
+    """Yield JSON that can stand inside a script element: no text in it can end the element or open a comment."""
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        lead = "{"
+        for key, part in value.items():
+            yield f"{lead}{_plain(key)}:"
+            yield from script_json(part)
+            lead = ","
+        yield "{}" if lead == "{" else "}"
+    elif isinstance(value, list | array) and len(value) > _SOME:
+        for n in range(0, len(value), _SOME):
+            yield f"{',' if n else '['}{_plain(list(value[n : n + _SOME]))[1:-1]}"
+        yield "]"
+    else:
+        yield _plain(list(value) if isinstance(value, array) else value)
+
+
+def _plain(value: Any) -> str:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -124,6 +124,22 @@ def by_benchmark(run: AuditRun) -> dict[Benchmark, dict[str, Sequence[int]]]:
     return {ref: targets for ref, targets in found.items() if targets}
 
 
+def policy(finding: Finding) -> str:
+    """Return the policy inputs that a verdict rests on in words; empty where there are none."""
+    given = "; ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in finding.parameters.items())
+    return f"{given} ({'set by this site' if finding.tailored else 'the defaults'})" if given else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(v) for v in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not set" if value in (None, "") else str(value)
+
+
 def at(run: AuditRun, places: Iterable[int]) -> Iterator[Finding]:
     """Yield the findings that stand there."""
     return map(run.findings.__getitem__, places)

@@ -16,7 +16,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@dataclass
+@dataclass(slots=True)
 class Thing:
     """Something with a name, and where it was seen. Things that are alike in name and description are one."""
 
@@ -39,7 +39,7 @@ class Listing:
 
 def each(view: View) -> Iterator[tuple[str, str, str, str]]:
     """Yield (kind, target, name, about) of everything that the run recorded, one by one."""
-    for result in (t.result for t in view.targets):
+    for result in view.run.targets:
         if result.status is not TargetStatus.AUDITED:
             continue
         yield "cluster" if result.kind is TargetKind.CLUSTER else "host", result.name, result.name, _about(result)
@@ -62,7 +62,7 @@ def listings(view: View) -> list[Listing]:
     """Return the inventory by kind; hosts are told by their system, since each stands among the targets."""
     counts: dict[str, int] = {}
     where: dict[str, set[str]] = {}
-    for result in (t.result for t in view.targets):
+    for result in view.run.targets:
         for seen in result.seen:
             counts[seen.kind] = counts.get(seen.kind, 0) + seen.count
     recorded: dict[str, int] = {}

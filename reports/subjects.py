@@ -18,7 +18,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@dataclass
+@dataclass(slots=True)
 class SubjectView:
     """One subject, by its name, over all targets that have one of this name. ``seen`` counts observations by status."""
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
 
 from auditor.model import (
     SEVERITY_ORDER,
@@ -29,9 +28,10 @@ from auditor.model import (
     TargetResult,
     TargetStatus,
 )
+from auditor.queries import Positions, evidence, positions
 from auditor.registers import AttestationEntry, AttestationMark, WaiverEntry, WaiverMark
 from auditor.score import adjusted_coverage_of, adjusted_score_of, count, is_adjusted, mean
-from reports import marks
+from reports import marks, plain
 
 #: Statuses as words on a page.
 STATUS_WORDS = {
@@ -56,13 +56,13 @@ def count_of(counts: Counts, status: Status) -> int:
     return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Group:
     """One verdict with its evidence, and every target that gave exactly this evidence."""
 
     status: Status
     reason: str
-    observations: tuple[Observation, ...]
+    observations: Sequence[Observation]
     targets: tuple[str, ...]
     waiver: WaiverMark | None = None
     attestation: AttestationMark | None = None
@@ -83,6 +83,7 @@ class ControlView:
     counts: Counts
     groups: tuple[Group, ...]  # worst first
     policy: str = ""  # the policy inputs that its verdicts rest on
+    failing_subjects: int = 0  # each counted once a target
 
     @property
     def dangerous(self) -> bool:
@@ -92,11 +93,6 @@ class ControlView:
     def of(self, status: Status) -> list[Group]:
         """Return the groups with one status."""
         return [g for g in self.groups if g.status is status]
-
-    @property
-    def failing_subjects(self) -> int:
-        """How many subjects fail, each counted once a target."""
-        return sum(len(g.targets) * sum(o.status is Status.FAIL for o in g.observations) for g in self.groups)
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,10 @@ class BenchmarkView:
 
 @dataclass(frozen=True)
 class TargetView:
-    """A target with its figures. ``failures`` are the controls that fail on it, the most severe first."""
+    """A target with its figures. ``failures`` are the controls that fail on it, the most severe first.
+
+    What was seen there is left to the run.
+    """
 
     anchor: str
     result: TargetResult
@@ -273,16 +272,14 @@ class View:
 
 def build(run: AuditRun) -> View:
     """Return the view of a run."""
-    by_control: dict[tuple[str, str, str], list[Finding]] = {}
-    for finding in run.findings:
-        by_control.setdefault((finding.benchmark, finding.version, finding.id), []).append(finding)
+    by_control = positions(run.findings, "benchmark", "version", "id")
     benchmarks = []
     anchors: set[str] = set()
     for info in _benchmarks(run, by_control):
         controls = []
         for control in info.controls:
             anchor = _anchor(f"c-{info.name}-{info.version}-{control.id}", anchors)
-            controls.append(_control(anchor, info, control, by_control.get((info.name, info.version, control.id), ())))
+            controls.append(_control(run, anchor, info, control, by_control.get((info.name, info.version, control.id), ())))
         scores = tuple(s for s in run.scores if (s.benchmark, s.version) == (info.name, info.version))
         counts = total(c.counts for c in controls)
         benchmarks.append(
@@ -293,19 +290,14 @@ def build(run: AuditRun) -> View:
     return View(run, tuple(benchmarks), targets, total(t.counts for t in targets), tuple(_gaps(every)))
 
 
-def _benchmarks(run: AuditRun, by_control: Mapping[tuple[str, str, str], Sequence[Finding]]) -> list[BenchmarkInfo]:
+def _benchmarks(run: AuditRun, by_control: Positions) -> list[BenchmarkInfo]:
     """The run's benchmarks, and an entry for findings whose benchmark or control isn't among them: no finding is ever dropped."""
     known = {(b.name, b.version): {c.id for c in b.controls} for b in run.benchmarks}
     extra: dict[tuple[str, str], list[ControlInfo]] = {}
-    for (name, version, id_), findings in by_control.items():
+    for (name, version, id_), places in by_control.items():
         if id_ not in known.get((name, version), ()):
-            f = findings[0]
-            info = ControlInfo(id_, f.control, f.title, f.level, f.assessment, f.severity, id_.rpartition(".")[0], "", "")
-            extra.setdefault((name, version), []).append(info)
-    result = []
-    for b in run.benchmarks:
-        more = extra.pop((b.name, b.version), [])
-        result.append(dataclasses.replace(b, controls=(*b.controls, *more)))
+            extra.setdefault((name, version), []).append(plain.worded(run.findings[places[0]]))
+    result = [dataclasses.replace(b, controls=(*b.controls, *extra.pop((b.name, b.version), ()))) for b in run.benchmarks]
     result.extend(BenchmarkInfo(*ref, ref[0], "", "", len(controls), tuple(controls)) for ref, controls in extra.items())
     return result
 
@@ -324,31 +316,24 @@ def _anchor(name: str, taken: set[str]) -> str:
 _Evidence = tuple[Status, str, tuple[Observation, ...], WaiverMark | None, AttestationMark | None]
 
 
-def _control(anchor: str, benchmark: BenchmarkInfo, info: ControlInfo, findings: Sequence[Finding]) -> ControlView:
-    groups: dict[_Evidence, list[str]] = {}
-    for finding in findings:
-        evidence = (finding.status, finding.reason, finding.observations, finding.waiver, finding.attestation)
-        groups.setdefault(evidence, []).append(finding.target)
-    listed = [Group(status, reason, seen, tuple(names), w, a) for (status, reason, seen, w, a), names in groups.items()]
+def _control(run: AuditRun, anchor: str, benchmark: BenchmarkInfo, info: ControlInfo, places: Sequence[int]) -> ControlView:
+    groups: dict[_Evidence, tuple[int, list[str]]] = {}
+    policies: dict[str, None] = {}
+
+    def grouped() -> Iterator[Finding]:
+        for n in places:
+            f = run.findings[n]
+            groups.setdefault((f.status, f.reason, f.observations, f.waiver, f.attestation), (n, []))[1].append(f.target)
+            if f.parameters:
+                policies[plain.policy(f)] = None
+            yield f
+
+    counts = count(grouped())
+    failing = sum(len(names) * sum(o.status is Status.FAIL for o in seen) for (_, _, seen, *_), (_, names) in groups.items())
+    listed = [Group(status, reason, evidence(run.findings, n), tuple(names), waiver, attestation)
+              for (status, reason, _, waiver, attestation), (n, names) in groups.items()]  # fmt: skip
     listed.sort(key=lambda g: (STATUS_ORDER.index(g.status), -len(g.targets)))
-    policies = dict.fromkeys(policy_of(f) for f in findings)
-    return ControlView(anchor, benchmark, info, count(findings), tuple(listed), "; or ".join(p for p in policies if p))
-
-
-def policy_of(finding: Finding) -> str:
-    """Return the policy inputs that a verdict rests on in words; empty where there are none."""
-    given = "; ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in finding.parameters.items())
-    return f"{given} ({'set by this site' if finding.tailored else 'the defaults'})" if given else ""
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(_shown(v) for v in value) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "not set" if value in (None, "") else str(value)
+    return ControlView(anchor, benchmark, info, counts, tuple(listed), "; or ".join(policies), failing)
 
 
 def _sections(info: BenchmarkInfo, controls: Iterable[ControlView]) -> list[SectionView]:
@@ -377,11 +362,13 @@ def _targets(run: AuditRun, controls: Sequence[ControlView]) -> tuple[TargetView
     for score in run.scores:
         scores.setdefault(score.target, []).append(score)
     anchors: set[str] = set()
-    return tuple(
-        TargetView(_anchor(f"t-{t.name}", anchors), t, tuple(scores.get(t.name, ())), Counts(**counts.get(t.name, Counter())),
-                   tuple(failures.get(t.name, ())), tuple(errors.get(t.name, ())))
-        for t in run.targets
-    )  # fmt: skip
+
+    def made(t: TargetResult) -> TargetView:
+        of = (tuple(x.get(t.name, ())) for x in (failures, errors))
+        found, result = Counts(**counts.get(t.name, Counter())), dataclasses.replace(t, seen=(), scanned=())
+        return TargetView(_anchor(f"t-{t.name}", anchors), result, tuple(scores.get(t.name, ())), found, *of)
+
+    return tuple(map(made, run.targets))
 
 
 def _gaps(controls: Sequence[ControlView]) -> list[Gap]:
