@@ -67,7 +67,9 @@ def _step(number: int, step: Step) -> list[str]:
     if step.caution:
         parts.append(f"> {text(step.caution)}")
     commands = _commands(step.action)
-    if commands:
+    if commands and isinstance(step.action, ByHand) and all(c.startswith("# ") for c in commands):
+        parts += [text(c.removeprefix("# ")) for c in commands]
+    elif commands:
         parts.append(code(commands))
     return parts
 
