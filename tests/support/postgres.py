@@ -87,6 +87,19 @@ class Server:
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(30)
 
+    def kill(self) -> None:
+        """Kill it and all its processes at once, as a power cut does."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for pid in (self._process.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(30)
+
+    def start_again(self) -> None:
+        """Start it unless it runs."""
+        if self._process.poll() is not None:
+            self.start()
+
     def url(self) -> str:
         """Return the URL of a history that nobody used before: a schema of its own in the one database."""
         import psycopg
