@@ -240,19 +240,19 @@ esac
 
 def test_a_clusters_script_is_its_operators(host: TestHost) -> None:
     """Not root's: with the kubectl that he has; what was before is noted below his home."""
-    host.place(Entry("/home/plain/bin", None, 0o755, OTHER, OTHER), Entry("/home/plain/bin/kubectl", KUBECTL, 0o755))
+    user = "plain"
+    home = f"/home/{user}"
+    host.place(Entry(f"{home}/bin", None, 0o755, OTHER, OTHER), Entry(f"{home}/bin/kubectl", KUBECTL, 0o755))
     steps = (step(Run(("kubectl", "set", "it", "new"), ("kubectl", "get", "it"), "new")),)
     text = render(Plan(run="r", target="shop", kind="cluster", address="", steps=steps))
     host.run("sh", "-c", "cat >/fix.sh", stdin=text.encode())
 
     def run(options: str) -> str:
         command = f"PATH=$HOME/bin:$PATH; sh /fix.sh {options}"
-        return host.run("/usr/bin/busybox", "su", "-s", "/bin/sh", "plain", "-c", command, check=False)
+        return host.run("/usr/bin/busybox", "su", "-s", "/bin/sh", user, "-c", command, check=False)
 
     assert run("--check").startswith("would change")
-    assert "cis-auditor" not in host.run("find", "/home/plain")
+    assert "cis-auditor" not in host.run("find", home)
     assert run("").startswith("changed")
     assert run("").startswith("ok")
-    assert "kubectl set it new; before it was: old" in host.run(
-        "sh", "-c", "cat /home/plain/.local/state/cis-auditor/fixes/*/changes"
-    )
+    assert "kubectl set it new; before it was: old" in host.run("sh", "-c", f"cat {home}/.local/state/cis-auditor/fixes/*/changes")
