@@ -55,10 +55,10 @@ def refused(*argv: object) -> str:
 
 
 def test_files_a_target(folder: Path, tmp_path: Path) -> None:
-    result = fix(folder, "-o", tmp_path / "out", "--format", "shell,markdown")
+    result = fix(folder, "-o", tmp_path / "out", "--format", "shell,ansible,markdown")
     assert result.exit_code == 0, result.exception
     made = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "out").iterdir()}
-    assert {name: mode for name, mode in made.items() if name.startswith("web-1")} == {"web-1.sh": 0o700, "web-1.md": 0o600}
+    assert {name: mode for name, mode in made.items() if name.startswith("web-1")} == {"web-1.sh": 0o700, "web-1.yml": 0o600, "web-1.md": 0o600}
     assert {"cp-1.sh", "shop.md"} <= set(made)
     assert "without a fix: cis-docker 2.1 The engine runs without root" in result.stdout
     script = (tmp_path / "out" / "web-1.sh").read_text()
