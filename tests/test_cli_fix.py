@@ -58,7 +58,11 @@ def test_files_a_target(folder: Path, tmp_path: Path) -> None:
     result = fix(folder, "-o", tmp_path / "out", "--format", "shell,ansible,markdown")
     assert result.exit_code == 0, result.exception
     made = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "out").iterdir()}
-    assert {name: mode for name, mode in made.items() if name.startswith("web-1")} == {"web-1.sh": 0o700, "web-1.yml": 0o600, "web-1.md": 0o600}
+    assert {name: mode for name, mode in made.items() if name.startswith("web-1")} == {
+        "web-1.sh": 0o700,
+        "web-1.yml": 0o600,
+        "web-1.md": 0o600,
+    }
     assert {"cp-1.sh", "shop.md"} <= set(made)
     assert "without a fix: cis-docker 2.1 The engine runs without root" in result.stdout
     script = (tmp_path / "out" / "web-1.sh").read_text()
@@ -179,3 +183,39 @@ def test_a_benchmark_that_is_not_here_any_more(run: AuditRun, tmp_path: Path) ->
     folder = written(dataclasses.replace(run, findings=renamed), tmp_path / "again")
     result = fix(folder, "--limit", "web-1", "--format", "markdown")
     assert "has no such control" in result.stdout
+
+
+OWN = """\
+- key: site-etc-docker
+  title: Nobody but root may look into the engine's folder
+  severity: low
+  target: docker-host
+  rationale: A site's own.
+  parameters: {most: "0700"}
+  check:
+    file_mode: {file: {path: /etc/docker}, at_most: {parameter: most}}
+  remediation:
+    text: Use chmod.
+    fix: [{file_mode: {keep: {parameter: most}}}]
+"""
+CONTENTS = """\
+{benchmark: site, version: "1", title: Site, controls_total: 1, controls: [{id: "1.1", control: site-etc-docker, level: 1, assessment: automated}]}
+"""
+TAILORING = """\
+tailoring: 1
+files: [own.yaml, contents.yaml]
+overrides: [{control: site-etc-docker, targets: [web-1], parameters: {most: "0500"}, reason: It is so.}]
+"""
+
+
+def test_a_sites_own_controls(tmp_path: Path) -> None:
+    """With the run's tailoring file, and the values that were meant for this target."""
+    for name, text in (("own.yaml", OWN), ("contents.yaml", CONTENTS), ("site.yaml", TAILORING)):
+        (tmp_path / name).write_text(text)
+    tailored = ("--tailoring", str(tmp_path / "site.yaml"))
+    folder = tmp_path / "run"
+    argv = ["evaluate", str(DEMO), *tailored, "--benchmark", "site", "-o", str(folder), "--format", "json", "--no-sign", "--quiet"]
+    CliRunner().invoke(cli, argv, standalone_mode=False, catch_exceptions=False)
+    assert "site@1: is not a benchmark" in refused(folder, "--evidence", DEMO, "--limit", "web-1")
+    result = fix(folder, "--evidence", DEMO, "--limit", "web-1", *tailored)
+    assert "'keep_bits' '/etc/docker' '0500'" in result.stdout
