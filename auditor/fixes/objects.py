@@ -95,12 +95,15 @@ def namespace_labels(fixes: Sequence[tuple[NamespaceLabel, Case]]) -> Iterator[S
             continue
         command = kubectl(case, "label", "--overwrite", "namespace", name, f"{label}={value}")
         escaped = label.replace(".", r"\.")
+        inside = f"/{name}/"
+        others = sorted({o.subject for _, c, _ in asked for o in c.failing() if o.subject.count("/") == 2 and inside in o.subject})
+        now = f" Now failing there: {', '.join(others[:5])}{' and others' if len(others) > 5 else ''}." if others else ""
         dry = shlex.join((*command[:-5], "label", "--dry-run=server", *command[-4:]))
         shows = kubectl(case, "get", "namespace", name, f"--output=jsonpath={{.metadata.labels.{escaped}}}")
         yield Step(
             action=Run(command, shows, value), controls=labels, subject=subject, words=f"Label {subject} with {label}={value}",
             effect=Effect.WORKLOADS,
-            caution=f"Pods that don't comply are refused when they are made anew. See before which ones do not: {dry}",
+            caution=f"Pods that don't comply are refused when they are made anew.{now} See before which ones don't: {dry}",
         )  # fmt: skip
 
 
@@ -223,29 +226,31 @@ def _collect(patch: _Patch, fix: WorkloadField, case: Case, observation: Observa
         patch.refused[f"{field} must be {_json(fix.value)}; {owner['kind']} {owner['name']} owns it, so it is set there"] = None
         return
     value = list(fix.value) if isinstance(fix.value, tuple) else fix.value
-    before = len(patch.fields)
-    if fix.pod and at(spec, fix.pod) != value:
+    asked = bool(fix.pod and at(spec, fix.pod) != value)
+    if asked:
         patch.fields["", "", fix.pod] = value
     for where in _LISTS:
         for container in spec.get(where, ()):
-            _container(patch, fix, where, container, value)
-    if len(patch.fields) == before and not patch.refused:
+            asked = _container(patch, fix, where, container, value) or asked
+    if not asked:
         patch.refused[f"its template has {field} as it should be, its pods have not: {observation.actual}"] = None
 
 
-def _container(patch: _Patch, fix: WorkloadField, where: str, container: Mapping[str, Any], value: Any) -> None:
+def _container(patch: _Patch, fix: WorkloadField, where: str, container: Mapping[str, Any], value: Any) -> bool:
+    """Note what a container of a template needs; return whether it needs anything."""
     name, field = str(container.get("name", "")), fix.container or fix.pod
     present = at(container, field)
     if fix.pod and (present is None or not fix.pod.startswith("securityContext.")):
-        return  # it has what the pod has
+        return False  # it has what the pod has
     if present == value or (isinstance(value, list) and isinstance(present, list) and set(value) <= set(present)):
-        return
+        return False
     if at(container, "securityContext.privileged"):
         patch.refused[f"{name} is privileged, which goes before {field}"] = None
     elif not _NAME.fullmatch(name):
         patch.refused[f"the container {name!a} needs {field}={_json(value)}"] = None
     else:
         patch.fields[where, name, field] = value
+    return True
 
 
 def _json(value: Any) -> str:
