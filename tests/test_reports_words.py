@@ -98,3 +98,12 @@ def test_a_benchmark_of_which_nothing_applies_takes_lines_not_pages():
     last = sample_run.KUBERNETES_CONTROLS[-1]
     assert f"{last.id} {last.title}: about another kind of target" in text
     assert "What they are about is in results.json" in text
+
+
+def test_a_mean_counts_targets_that_have_a_score():
+    run = sample_run.small()
+    nothing = sample_run.found("prod", sample_run.DOCKER, "2.2", reason="no engine runs here")
+    findings = (*run.findings, nothing)
+    run = dataclasses.replace(run, findings=findings, scores=scores(findings))
+    for html in (as_pdf.page(run), as_html.render(run).decode()):
+        assert "mean of 1 target." in words_of(html)  # two have counts on that benchmark

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from auditor.model import Observation, Status
+from auditor.registers import Change, Registers
 from reports import as_html
 from tests.support import sample_run
 from tests.support.pdf import squeezed
@@ -402,4 +403,36 @@ def test_a_thousand_targets_are_ready_soon(visit, browser, tmp_path):
     spent = page.evaluate("(() => { const t = performance.now(); location.hash = '#q=front'; return performance.now() - t })()")
     playwright.expect(page.locator("#found")).to_contain_text("of 115,830")
     assert spent < 2000
+    page.close()
+
+
+@pytest.mark.parametrize("width", [400, 900, 1280])
+def test_registers_keep_words_whole_and_are_not_cut(browser, width, tmp_path):
+    """A word of a register stands on one line; on a phone nothing hangs out of the page."""
+    change = Change(
+        "parameter",
+        "docker-socket-users",
+        "everywhere",
+        "trusted: []",
+        'trusted: ["alice"]',
+        "Another team's benchmark covers it",
+        "site.yaml:10",
+    )
+    run = dataclasses.replace(sample_run.small(), registers=Registers((change,)))
+    (tmp_path / "r.html").write_bytes(as_html.render(run))
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(f"file://{tmp_path}/r.html")
+    page.wait_for_selector("html[data-ready=yes]")
+    broken = page.evaluate("""() => {
+        const found = [], walker = document.createTreeWalker(document.querySelector("#registers .tailored"), NodeFilter.SHOW_TEXT);
+        while (walker.nextNode()) for (const m of walker.currentNode.data.matchAll(/[A-Za-z]+/g)) {
+            const range = document.createRange();
+            range.setStart(walker.currentNode, m.index); range.setEnd(walker.currentNode, m.index + m[0].length);
+            if (new Set(Array.from(range.getClientRects(), (r) => Math.round(r.top))).size > 1) found.push(m[0]);
+        }
+        return found;
+    }""")
+    assert not broken
+    if width == 400:
+        assert page.evaluate("document.querySelector('#registers .tailored').scrollWidth") <= 400
     page.close()
