@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -119,13 +120,22 @@ def _ages(store: Store, connection: sa.Connection, run: str) -> dict[Key, Age]:
     failing = sa.select(*about).where(f.c.run == run, f.c.status == "fail").distinct().cte("failing")
     same = sa.and_(f.c.target == failing.c.target, f.c.control == failing.c.control, f.c.benchmark == failing.c.benchmark)
     query = sa.select(*about, f.c.run, f.c.status).select_from(failing.join(f, same))
-    seen: dict[Key, dict[int, str]] = {}
-    for target, benchmark, control, of, status in connection.execute(query):
-        n = order.get(of)
-        if n is not None:
-            by_run = seen.setdefault((target, benchmark, control), {})
-            by_run[n] = "fail" if by_run.get(n) == "fail" else status  # two versions of a benchmark in one run: the worse counts
-    return {key: _age(by_run, kept) for key, by_run in seen.items()}
+    texts: dict[str, str] = {}  # the same few names and ages stand for thousands of failures
+    ages: dict[Age, Age] = {}
+    found: dict[Key, Age] = {}
+    query = query.order_by(f.c.target, f.c.control, f.c.benchmark).execution_options(yield_per=1000)  # as the index has them
+    with connection.execute(query) as some:
+        for key, of_key in itertools.groupby(some, key=lambda r: (r.target, r.benchmark, r.control)):
+            by_run: dict[int, str] = {}
+            for *_, of, status in of_key:
+                n = order.get(of)
+                if n is not None:  # two versions of a benchmark in one run: the worse counts
+                    by_run[n] = "fail" if by_run.get(n) == "fail" else status
+            if by_run:
+                age = _age(by_run, kept)
+                target, benchmark, control = (texts.setdefault(text, text) for text in key)
+                found[target, benchmark, control] = ages.setdefault(age, age)
+    return found
 
 
 def _age(by_run: Mapping[int, str], runs: list[Any]) -> Age:

@@ -1,6 +1,6 @@
 """A fleet of SSH targets on loopback: time, client CPU a target beside paramiko's floor, memory as the fleet grows, none lost.
 
-Run as ``python -m tests.performance.fleet [--hosts N] [--real N] [--postgresql]``. The floor logs in and runs ``true``, in a process
+Run as ``python -m tests.performance.fleet [--hosts N] [--real N] [--postgresql] [--formats LIST]``. The floor logs in and runs ``true``, in a process
 of its own as the audit is, 16 at once, on the same server.
 """
 
@@ -65,12 +65,13 @@ def measured(command: list[str], folder: Path, last: str = "") -> dict[str, Any]
             "auditing": then, "audited": early, "spent": spent, "code": process.returncode, "lines": lines}  # fmt: skip
 
 
-def audit(folder: Path, inventory: Path, hosts: int, *options: str) -> dict[str, Any]:
+def audit(folder: Path, inventory: Path, hosts: int, formats: str, *options: str) -> dict[str, Any]:
     """Audit a fleet and see that none of it is lost."""
     out = folder / f"out-{hosts}-{len(options)}"
-    words = ["-i", str(inventory), "-o", str(out), "--format", "json", "--jobs", str(JOBS), *options]
+    words = ["-i", str(inventory), "-o", str(out), "--format", formats, "--jobs", str(JOBS), *options]
     found = measured([sys.executable, "-m", "auditor", "audit", *words], folder, f"[{hosts}/{hosts}]")
     assert found["code"] == 0, "".join(found["lines"][-20:])
+    found["size"] = sum(p.stat().st_size for p in out.rglob("*") if p.is_file() and p.parent.name != "evidence")
     document = json.loads((out / "results.json").read_text())
     assert len(document["targets"]) == hosts
     assert all(t["status"] == "audited" for t in document["targets"])
@@ -84,11 +85,15 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--real", type=int, default=0, help="how many real sshd hosts stand among them")
     parser.add_argument("--postgresql", action="store_true", help="keep the history in a PostgreSQL of the test's own")
+    parser.add_argument("--formats", default="json", help="which reports are written: json and others, or all (but PDF)")
     parser.add_argument("--floor", nargs=3, metavar=("FOLDER", "PORT", "HOSTS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.floor:
         floor(Path(asked.floor[0]), int(asked.floor[1]), int(asked.floor[2]))
         return
+    import reports
+
+    formats = ",".join(f for f in reports.FORMATS if f != "pdf") if asked.formats == "all" else asked.formats
     with TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         from tests.support.engine import DockerHost
@@ -119,18 +124,19 @@ def main() -> None:
             print(f"floor: {base_many['wall']:.1f} s, {ground:.2f} ms of CPU a target", flush=True)
             store = ("--store", postgres.server().url()) if asked.postgresql else ()
             for options in (store, ("--no-store",)):
-                small = audit(folder, fleet.inventory(folder, port, few), few, *options)
-                large = audit(folder, fleet.inventory(folder, port, many - len(real), tuple(real)), many, *options)
+                small = audit(folder, fleet.inventory(folder, port, few), few, formats, *options)
+                large = audit(folder, fleet.inventory(folder, port, many - len(real), tuple(real)), many, formats, *options)
                 each, alone = ((large[k] - small[k]) / (many - few) * 1000 for k in ("cpu", "spent"))
                 kept = "no history" if "--no-store" in options else "PostgreSQL" if asked.postgresql else "SQLite"
                 print(
                     f"{kept}: {many} targets in {large['wall']:.1f} s ({large['audited']:.1f} s until the last was done), "
-                    f"{alone:.2f} ms of CPU a target ({alone / ground:.1f} x floor), {each:.2f} ms with the report; "
+                    f"{alone:.2f} ms of CPU a target ({alone / ground:.1f} x floor), {each:.2f} ms with the reports; "
                     f"{large['findings']:,} findings, no target lost"
                 )
                 print(
                     f"  memory while auditing: {small['auditing']} MB for {few}, {large['auditing']} MB for {many}, "
-                    f"ratio {large['auditing'] / small['auditing']:.2f}; with the report: {small['peak']} and {large['peak']} MB",
+                    f"ratio {large['auditing'] / small['auditing']:.2f}; with {large['size'] / 1e6:.0f} MB of reports ({formats}): "
+                    f"{small['peak']} and {large['peak']} MB, ratio {large['peak'] / small['peak']:.2f}",
                     flush=True,
                 )
 
