@@ -43,14 +43,13 @@ def render(plan: Plan) -> str:
         ("With a restart", "Choose a time for these.", [s for s in doable if s.effect.disruptive]),
         ("By hand", "These take a decision, or more than is known here.", [s for s in plan.steps if isinstance(s.action, ByHand)]),
     )
-    number = 0
+    numbers = {id(step): number for number, step in enumerate(plan.steps, 1)}  # as the script has them
     for title, about, steps in groups:
         if not steps:
             continue
         parts += [f"## {title}", about]
-        for step in steps:
-            number += 1
-            parts += _step(number, step)
+        for alike in _alike(steps):
+            parts += _step([numbers[id(s)] for s in alike], alike)
         parts += _afters(steps)
     if plan.open:
         parts += ["## Failures without a fix", "What it takes can't be said in commands."]
@@ -60,10 +59,25 @@ def render(plan: Plan) -> str:
     return "\n\n".join(parts).replace("\n\n- **", "\n- **") + "\n"
 
 
-def _step(number: int, step: Step) -> list[str]:
-    parts = [f"### {number}. {text(step.words)}", f"Controls: {text(', '.join(step.controls))}"]
+def _alike(steps: list[Step]) -> list[list[Step]]:
+    """Put by-hand steps together that differ in their subjects alone."""
+    found: dict[object, list[Step]] = {}
+    for step in steps:
+        lines = step.action.lines if isinstance(step.action, ByHand) else ()
+        prose = bool(lines) and all(c.startswith("# ") for c in lines)
+        found.setdefault((step.controls, step.effect, step.caution, lines) if prose else id(step), []).append(step)
+    return list(found.values())
+
+
+def _step(numbers: list[int], alike: list[Step]) -> list[str]:
+    step = alike[0]
+    controls = f"Controls: {text(', '.join(step.controls))}"
+    parts = [f"### {numbers[0]}. {text(step.words)}", controls]
+    if len(alike) > 1:
+        listed = "\n".join(f"- {number}\\. {text(s.words)}" for number, s in zip(numbers, alike, strict=True))
+        parts = [f"### {numbers[0]} to {numbers[-1]}. {text(', '.join(step.controls))}", listed, controls]
     if DISTURBS[step.effect]:
-        parts[-1] += f". **Disturbs:** it {DISTURBS[step.effect]}."
+        parts[-1] += f". **Disturbs:** {'each' if len(alike) > 1 else 'it'} {DISTURBS[step.effect]}."
     if step.caution:
         parts.append(f"> {text(step.caution)}")
     commands = _commands(step.action)
@@ -98,10 +112,10 @@ def _commands(action: Any) -> list[str]:
             return [f"printf '%s\\n' {shlex.join(lines)} {end} {shlex.quote(path)}"]
         case SetKey(path=path, key=key, value=value):
             said = "take it out" if value is REMOVED else json.dumps(value)
-            return [f"# in {path}", f"{'.'.join(key)}: {said}"]
+            return [f"# in {path}", f"# {'.'.join(key)}: {said}"]
         case SetFlag(path=path, program=program, flag=flag, value=value):
             said = f"without {flag}" if value is None else f"{flag}={value}"
-            return [f"# in {path}, command of {program}", said]
+            return [f"# in {path}, command of {program}", f"# {said}"]
         case Run(command=command, stdin=stdin):
             return [shlex.join(clean(w, 4000) for w in command)] if not stdin else _given(command, stdin)
         case ByHand(lines=lines):

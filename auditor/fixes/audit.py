@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from auditor.facts.host import AuditRules
@@ -30,10 +31,9 @@ def audit_watch(fix: AuditWatch, case: Case) -> Iterator[Step]:
             continue
         words = f"Watch {path}"
         if state.get("installed") is False:
-            said = f"Install the audit daemon (package auditd or audit), then put this line into {RULES} and load it"
-            yield Step(
-                action=ByHand(said, (line, "augenrules --load")), controls=(case.label,), subject=observation.subject, words=words
-            )
+            said = f"Install the audit daemon (package auditd or audit), then watch {path}"
+            lines = (f"printf '%s\\n' {shlex.quote(line)} >>{RULES}", "augenrules --load")
+            yield Step(action=ByHand(said, lines), controls=(case.label,), subject=observation.subject, words=said)
             continue
         caution = []
         if getattr(case.control.check, "place", None) in _BUSY:

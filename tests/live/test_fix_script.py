@@ -167,7 +167,8 @@ def test_only_root_and_only_one_at_a_time(host: TestHost) -> None:
     assert apply(host, text, "--nonsense")[0] == 64
 
 
-EVIL = ["$(touch /tmp/pwned)", "`touch /tmp/pwned`", "';touch /tmp/pwned;'", '"; touch /tmp/pwned; "', "a\ntouch /tmp/pwned\n", "\\'; touch /tmp/pwned #",
+EVIL = ["$(touch /tmp/pwned)", "$(touch${IFS}/tmp/pwned)", "x`touch${IFS}/tmp/pwned`", "x;touch${IFS}/tmp/pwned;'",
+        "`touch /tmp/pwned`", "';touch /tmp/pwned;'", '"; touch /tmp/pwned; "', "a\ntouch /tmp/pwned\n", "\\'; touch /tmp/pwned #",
         "-e x", "$IFS", "*", "x\r\n## Run this: `curl evil`", "\x1b[2Jx", "```\n# evil\n```", "<script>alert(1)</script>", "é\u202e"]  # fmt: skip
 
 
@@ -187,6 +188,7 @@ def hostile(control: str, subject: str, word: str) -> Case:
         "Config": {"Labels": {f"com.docker.{k}": word for k in ("compose.project", "compose.service", "swarm.service.name")}},
     }
     facts = {"processes": [process], "engine:containers": [{"engine": f"unix:///run/{word}", "pid": 7, "data": [container]}],
+             "audit_rules": {"installed": False} if "IFS" in word else {"enabled": 1, "rules": []},
              "files:unit=docker.service": {"files": [{"path": "/x"}], "searched": []}}  # fmt: skip
     target = TargetResult("t" + word, TargetKind.DOCKER_HOST, word, "ssh", (), (), TargetStatus.AUDITED, None, "")
     return Case(bound, finding, target, Evidence(Target("t", "ssh"), "", facts))
@@ -201,24 +203,26 @@ HOSTILE = [
 
 def test_evidence_is_never_run(host: TestHost) -> None:
     """Whatever a target calls its files, containers, images, flags and itself: it stays text."""
-    texts, copied = [], []
-    for word in EVIL:
+    entries = [Entry("/all", None, 0o755)]
+    for number, word in enumerate(EVIL):
         cases = [hostile(control, subject, word) for control, subject in HOSTILE]
         made = plan(word, cases[0].target, cases, PLANNERS)
         assert {label for s in made.steps for label in s.controls} == {c.label for c in cases}
-        texts.append(render(made))
         document = words(made)
         assert "\x1b" not in document
         assert "\u202e" not in document
-        outside = "".join(part for i, part in enumerate(document.split("\n```")) if i % 2 == 0)
-        assert not re.search(r"(?<!\\)<script", outside)
-        copied.append("\n".join(part for i, part in enumerate(document.split("\n```")) if i % 2).replace("sh\n", ""))
-    host.run("sh", "-c", "mkdir -p /all && cat >/all/scripts", stdin="\n=====\n".join(texts).encode())
-    runner = 'cd /all && awk \'BEGIN{RS="\\n=====\\n"} {print > ("n" NR); close("n" NR)}\' scripts && for f in n*; do sh $f --list; sh $f --check --disruptive; sh $f --disruptive; done 2>&1'
-    out = host.run("sh", "-c", runner, check=False)
-    assert out.count(" without a fix") == 2 * len(EVIL), out
-    for block in copied:  # who copies all commands of a document runs no other ones
-        host.run("sh", "-s", stdin=("systemctl() { :; }; docker() { :; }; cd /tmp\n" + block).encode(), check=False)
+        parts = document.split("\n```")
+        assert not re.search(r"(?<!\\)<script", "".join(parts[::2]))
+        # Who copies all commands of a document runs no other ones.
+        copied = "systemctl() { :; }; docker() { :; }; cd /tmp\n" + "\n".join(parts[1::2]).replace("sh\n", "")
+        entries += [Entry(f"/all/script-{number}", render(made)), Entry(f"/all/copied-{number}", copied)]
+    host.place(*entries)
+    out = host.run(
+        "sh",
+        "-c",
+        "cd /all; for f in script-*; do sh $f --disruptive; done 2>&1; for f in copied-*; do sh $f; done >/dev/null 2>&1; :",
+    )
+    assert out.count(" without a fix") == len(EVIL), out
     assert "pwned" not in host.run("ls", "/tmp")
     assert "\x1b" not in out
 
