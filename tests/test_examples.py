@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import shlex
@@ -142,3 +143,34 @@ def test_a_line_of_the_lock_that_is_no_package_is_refused() -> None:
     for line in ("x==1", "x @ file:///x", "-e .", "x==1 --hash=sha256:abc"):
         with pytest.raises(ValueError, match="not a package"):
             module["components"](line)
+
+
+# -- known vulnerabilities ------------------------------------------------------
+
+FINE = {"name": "a", "version": "1", "vulns": []}
+FLAWED = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
+SKIPPED = {"name": "c", "skip_reason": "not found on PyPI"}
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        ([FINE], 0, "1 packages looked up, 0 vulnerabilities known\n"),
+        ([FINE, FLAWED], 1, "x.lock: b 2: PYSEC-1, fixed in 3"),
+        ([FINE, SKIPPED], 2, "nothing is said of 1 of 2 packages, such as c"),
+        ([FLAWED, SKIPPED], 2, "PYSEC-1"),
+        ([], 2, "looked at no package"),
+        (None, 2, "x.lock: not looked up: "),
+        ("gone", 2, "gone: No such file or directory"),
+    ],
+)
+def test_what_can_not_be_looked_up_is_not_taken_for_fine(tmp_path: Path, said: Any, code: int, words: str) -> None:
+    """The service is on the network, so what pip-audit prints is given: nothing of a package, or no answer, must not end with 0."""
+    (tmp_path / "said").write_text("no json" if said is None else json.dumps({"dependencies": said}))
+    program = "gone" if said == "gone" else f"sh -c 'cat {tmp_path}/said; echo a line of the service >&2' --"
+    command = [sys.executable, str(ROOT / ".ci" / "vulnerabilities.py"), "x.lock"]
+    done = subprocess.run(command, env={**os.environ, "PIP_AUDIT": program}, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("NOT COMPLETE" in done.stdout) is (code == 2)
