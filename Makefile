@@ -20,7 +20,7 @@ JOBS ?= 2
 AUDIT_PACKAGES := python3-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core
 TEST_PACKAGES := $(AUDIT_PACKAGES) git openssh-server openssh-client sudo docker.io busybox-static dash chromium poppler-utils strace postgresql openscap-scanner prometheus gawk
 
-.PHONY: help audit test packages-audit packages-test lock docs sbom
+.PHONY: help audit test packages-audit packages-test lock docs sbom vulnerabilities
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -124,3 +124,7 @@ docs: $(VENV)/.test
 # A CycloneDX bill of materials of what requirements.lock names, on standard output.
 sbom:
 	@$(PYTHON) .ci/sbom.py
+
+# What is known against what the lock files name, by pip-audit and its service on the network; what can't be found out is no pass.
+vulnerabilities:
+	@$(PYTHON) .ci/vulnerabilities.py requirements.lock requirements-build.lock requirements-test.lock
