@@ -82,7 +82,7 @@ $(VENV)/.test: requirements-test.lock $(VENV)/.audit
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-test.lock
 	touch $@
 
-# What validates the formats has an environment of its own: it pins other versions. The schema of JUnit files is in the source archive
+# What validates the formats has an environment of its own (with Ansible): it pins other versions. The schema of JUnit files is in the source archive
 # of pytest alone, which pip takes for a package to be prepared: that needs no network and is what setuptools is for.
 $(VALIDATORS)/.done: requirements-validators.lock requirements-test.lock $(wildcard tests/validators/package*.json) | packages-test
 	@echo "Installing what validates the formats into $(VALIDATORS)"

@@ -62,8 +62,10 @@ def fix(run: str, output: Path | None, **options: Any) -> None:
     controls = _Controls(found, options["tailoring"])
     if output is not None:
         session.check_writable(output)
+    plans = []
     for target in failing:
         plan = _plan(found, target, wanted[target.name], folders, controls)
+        plans.append(plan)
         files = list(_written(plan, formats))
         if output is None:
             click.echo(files[0][1], nl=False)
@@ -75,6 +77,11 @@ def fix(run: str, output: Path | None, **options: Any) -> None:
         click.echo(f"{clean(plan.target)}: {_counted(plan)}")
         for label, title, _ in plan.open:
             click.echo(f"  without a fix: {clean(label)} {clean(title)}")
+    if output is not None and "ansible" in formats:
+        from auditor.fixes.as_ansible import inventory
+
+        _write(output / "inventory.yml", inventory(plans), 0o600)
+        click.echo(f"written: {clean(str(output / 'inventory.yml'))}")
     sys.exit(0)
 
 

@@ -19,6 +19,7 @@ from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own
 from auditor.fixes.words import DISTURBS, line, origin
 from auditor.fixes.yamltext import one_line
 
+_SYSTEMD = "cis_auditor_systemd.stat.exists"
 #: Letters of symbolic modes by class, each with its bit.
 _BITS = {"u": {"r": 0o400, "w": 0o200, "x": 0o100, "s": 0o4000}, "g": {"r": 0o40, "w": 0o20, "x": 0o10, "s": 0o2000},
          "o": {"r": 0o4, "w": 0o2, "x": 0o1, "t": 0o1000}}  # fmt: skip
@@ -29,6 +30,7 @@ old=$text
 while IFS= read -r do && IFS= read -r at && IFS= read -r value; do
   text=$(printf '%s' "${text%x}" | yaml_edit "$do" "$at" "$value" && printf x) || exit 3
 done
+[ -z "$do" ] || { printf 'not three lines a change\\n' >&2; exit 3; }
 [ "$text" = "$old" ] || printf '%s' "${text%x}"
 """
 #: Prints the paths of "$@" that others could put another file in the place of, or whose folder isn't there.
@@ -122,9 +124,16 @@ def render(plan: Plan) -> str:
     for step in edits:
         files.setdefault(str(getattr(step.action, "path", "")), []).append(step)
     tasks: list[dict[str, Any]] = [_time(plan.run), _look(paths, made)] if paths else []
+    if any(after.service for after in afters):
+        tasks.append({"name": "Look for systemd", "tags": ["always"], "register": "cis_auditor_systemd",
+                      "ansible.builtin.stat": {"path": "/run/systemd/system"}})  # fmt: skip
     tasks += [_block(number, step, afters) for number, step in made]
     tasks += [_in_place(path, steps, afters) for path, steps in files.items()]
     tasks += [_message(step) for step in by_hand]
+    if paths:
+        words = "Left out, since others could put another file in their place: {{ cis_auditor_look.stdout_lines | join(', ') }}"
+        tasks.append({"name": "Say what was left out", "tags": ["always"], "ansible.builtin.debug": {"msg": words},
+                      "when": "cis_auditor_look.stdout_lines | length > 0"})  # fmt: skip
     if edits:
         refused = " or ".join(f"{_mark_of(path)} | default({{}}) is failed" for path in files)
         tasks += [
@@ -133,13 +142,13 @@ def render(plan: Plan) -> str:
              "ansible.builtin.fail": {"msg": "A file was not of a shape that is changed by a script: see the failures above."}},
         ]  # fmt: skip
     play: dict[str, Any] = {"name": _said(f"Fixes for {plan.target} from run {plan.run}"), "hosts": alias(plan.target),
-                            "become": not cluster, "gather_facts": any(a.service for a in afters)}  # fmt: skip
-    if play["gather_facts"]:
-        play["gather_subset"] = ["!all", "!min", "service_mgr"]
+                            "become": not cluster, "gather_facts": False}  # fmt: skip
     if edits:
-        play["vars"] = {"cis_auditor_edit": _Inert(part("yaml.sh") + _EDIT)}
+        play["vars"] = {"cis_auditor_edit": _Inert(part("yaml.sh") + _EDIT), "cis_auditor_newline": "\n"}
     play["tasks"] = tasks
-    play["handlers"] = [handler for after, name in afters.items() if not after.path for handler in _handlers(after, name)]
+    # A restart makes a reload of the same program needless, so restarts come first.
+    ordered = sorted((a for a in afters if not a.path), key=lambda a: not (a.service and a.verb == "restart"))
+    play["handlers"] = [handler for after in ordered for handler in _handlers(after, afters[after])]
     head = [*origin(plan, __version__), *_USE, *(f"Without a fix: {line(label)} {line(title)}" for label, title, _ in plan.open)]
     text = yaml.dump([play], Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=False)
     return "".join(f"# {h}\n" for h in head) + "---\n" + text
@@ -192,14 +201,19 @@ def _message(step: Step) -> dict[str, Any]:
 
 def _handlers(after: After, name: str) -> list[dict[str, Any]]:
     if not after.service:
-        return [{"name": name, "ansible.builtin.command": {"argv": list(after.command)}, "changed_when": True}]
+        return [{"name": name, "ansible.builtin.command": {"argv": _inert(after.command)}, "changed_when": True}]
     mark = "cis_auditor_restarted_" + re.sub(r"[^A-Za-z0-9]", "_", after.service)
-    state = {"ansible.builtin.service": {"name": after.service, "state": f"{after.verb}ed"}}
-    if after.verb == "reload":
-        return [{"name": name, "when": f"{mark} | default({{}}) is not changed", **state}]
-    units = {"name": f"{name}: read the units again", "listen": name, "when": "ansible_facts.service_mgr == 'systemd'",
-             "ansible.builtin.systemd_service": {"daemon_reload": True}}  # fmt: skip
-    return [units, {"name": name, "listen": name, **state, "register": mark}]
+    what = {"name": after.service, "state": f"{after.verb}ed"}
+    found = []
+    for way, module, condition in (("systemd", {"ansible.builtin.systemd_service": {**what, "daemon_reload": True}}, _SYSTEMD),
+                                   ("its service manager", {"ansible.builtin.service": what}, f"not {_SYSTEMD}")):  # fmt: skip
+        handler = {"name": f"{name}, by {way}", "listen": name, "when": [condition], **module}
+        if after.verb == "restart":
+            handler["register"] = f"{mark}_{way[:3]}"
+        else:
+            handler["when"] = [condition, *(f"{mark}_{w} | default({{}}) is not changed" for w in ("sys", "its"))]
+        found.append(handler)
+    return found
 
 
 def _action(number: int, step: Step, notify: str) -> list[dict[str, Any]]:
@@ -236,7 +250,7 @@ def symbolic(keep: int) -> str:
 
 def _copy_aside(path: str, when: str) -> dict[str, Any]:
     """Return the task that copies a file to this run's folder, when it is about to change."""
-    script = 'umask 077; mkdir -p -- "$0${1%/*}" && cp -p -- "$1" "$0$1"'
+    script = 'umask 077; [ -e "$0$1" ] || { mkdir -p -- "$0${1%/*}" && cp -p -- "$1" "$0$1"; }'
     argv = ["/bin/sh", "-c", script, "{{ cis_auditor_backup }}/files", _inert(path)]
     return {"name": "Copy the file aside", "ansible.builtin.command": {"argv": argv}, "when": when}
 
@@ -258,7 +272,7 @@ def _in_place(path: str, steps: Sequence[Step], afters: dict[After, str]) -> dic
     differs = f"{mark}.rc | default(1) == 0 and {mark}.stdout != ''"
     notify = list(dict.fromkeys(afters[s.after] for s in steps if s.after is not None and not s.after.path))
     argv = ["/bin/sh", "-c", "{{ cis_auditor_edit }}", _inert(path)]
-    changes = {"stdin": f"{{{{ {mark}_changes | join('\\n') }}}}", "strip_empty_ends": False}
+    changes = {"stdin": f"{{{{ {mark}_changes | join(cis_auditor_newline) }}}}", "strip_empty_ends": False}
     write: dict[str, Any] = {"name": _said(f"Put the new {path} in place"), **({"notify": notify} if notify else {}),
                              "ansible.builtin.copy": {"content": f"{{{{ {mark}.stdout }}}}", "dest": _inert(path)}}  # fmt: skip
     return {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
@@ -13,6 +12,7 @@ from tests.support.kube_node import (
     APISERVER,
     CONTROLLER_MANAGER,
     ETCD_ARGV,
+    KUBECONFIG,
     KUBELET,
     KUBELET_CONFIG,
     SCHEDULER,
@@ -40,7 +40,7 @@ LOOSE: dict[str, Sequence[str]] = {
     "kube-apiserver": (
         *_without(APISERVER, "--authorization-mode", "--enable-admission-plugins"), "--authorization-mode=AlwaysAllow",
         "--enable-admission-plugins=AlwaysAdmit,PodSecurity", "--disable-admission-plugins=ServiceAccount,NamespaceLifecycle",
-        "--token-auth-file=/etc/kubernetes/tokens.csv", "--audit-log-path=/var/log/audit.log", "--audit-log-maxage=7",
+        "--token-auth-file=/etc/kubernetes/tokens.csv", "--audit-log-path=/var/log/audit.log", "--audit-log-maxage=7", "--audit-log-maxbackup=1", "--audit-log-maxsize=5",
         "--service-account-lookup=false", "--request-timeout=1h0m0s",
     ),
     "kube-controller-manager": (
@@ -53,6 +53,7 @@ LOOSE: dict[str, Sequence[str]] = {
         "--client-cert-auth=false", "--initial-cluster=cp-1=https://10.0.0.10:2380,cp-2=https://10.0.0.11:2380",
     ),
     "kubelet": KUBELET,
+    "kube-proxy": ("/usr/local/bin/kube-proxy", "--kubeconfig=/var/lib/kube-proxy/kubeconfig"),
 }  # fmt: skip
 LOOSE_CONFIG = (
     "# Set up by hand, long ago.\n"
@@ -60,8 +61,23 @@ LOOSE_CONFIG = (
     .replace("rotateCertificates: true\n", "featureGates:\n  RotateKubeletServerCertificate: false\nmakeIPTablesUtilChains: false\n")
 )  # fmt: skip
 LOOSE_DROP_IN = "kind: KubeletConfiguration\nreadOnlyPort: 10255\neventRecordQPS: 0\n"
-#: Their owners are root's and their modes tight; all others are not.
-_KEPT = ("/etc/kubernetes/manifests", "/var/lib/kubelet", "/etc/kubernetes/pki/etcd", "/etc/kubernetes/pki/apiserver-")
+#: Files that others may read and write and that aren't root's: one for every control about modes or owners.
+OPEN = (
+    *(f"/etc/kubernetes/manifests/{c}.yaml" for c in STATIC), "/etc/cni/net.d/10-bridge.conflist", "/etc/kubernetes/pki/ca.crt",
+    *(f"/etc/kubernetes/{n}.conf" for n in ("admin", "scheduler", "controller-manager", "kubelet")), "/var/lib/kubelet/config.yaml",
+    "/usr/lib/systemd/system/kubelet.service", "/etc/kubernetes/pki/ca.key", "/var/lib/kube-proxy/kubeconfig",
+)  # fmt: skip
+TIGHT = ("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "/etc/kubernetes/kubelet.conf.d/10-port.conf")
+CONTENT = {"/var/lib/kubelet/config.yaml": LOOSE_CONFIG, "/etc/kubernetes/kubelet.conf.d/10-port.conf": LOOSE_DROP_IN}
+
+
+def _loosened(entry: Entry) -> Entry:
+    entry = replace(entry, content=CONTENT.get(entry.path, entry.content))
+    if entry.path in OPEN:
+        return replace(entry, mode=0o666, uid=PLAIN, gid=PLAIN)
+    if entry.path == "/var/lib/etcd":
+        return replace(entry, mode=0o755, uid=0, gid=0)
+    return replace(entry, mode=0o600) if entry.path in TIGHT else entry
 
 
 @dataclass
@@ -74,22 +90,16 @@ class LooseKubeNode(KubeNode):
 
     def furniture(self) -> list[Entry]:
         """Return its files, which others may read and write, and which aren't root's."""
-        found = []
-        for entry in files(self.components):
-            content = {"/var/lib/kubelet/config.yaml": LOOSE_CONFIG, "/etc/kubernetes/kubelet.conf.d/10-port.conf": LOOSE_DROP_IN}
-            folder = entry.content is None
-            owner = 0 if folder or entry.path.startswith("/etc/kubernetes/pki/apiserver-") else PLAIN
-            text = content.get(entry.path, entry.content)
-            found.append(Entry(entry.path, text, 0o755 if folder else 0o666, owner, owner))
-        links = [Entry("/usr/bin/systemctl", SYSTEMCTL, 0o755), Entry("/run/systemd/system", None, 0o755)]
-        return [*found, *links]
+        found = [*files(self.components), Entry("/var/lib/kube-proxy/kubeconfig", KUBECONFIG)]
+        return [*map(_loosened, found), Entry("/usr/bin/systemctl", SYSTEMCTL, 0o755), Entry("/run/systemd/system", None, 0o755)]
 
     def loosen(self) -> None:
         """Put everything back to what it was at first."""
         self.remove("/run/systemctl.log")
+        self.components = dict(LOOSE)
         self.place(*self.furniture())
-        for component in LOOSE:
-            self.start_component(component, LOOSE[component])
+        for component, argv in LOOSE.items():
+            self.start_component(component, argv)
 
     def act_as_kubelet(self) -> list[str]:
         """Start anew each program whose manifest has other arguments now, and the kubelet if it was to be; return which."""
@@ -97,11 +107,11 @@ class LooseKubeNode(KubeNode):
         for component in STATIC:
             pod = yaml.safe_load(self.run("cat", f"/etc/kubernetes/manifests/{component}.yaml"))
             (container,) = pod["spec"]["containers"]
-            if container["command"] != [component, *self.components[component][1:]]:
-                self.start_component(component, [component, *container["command"][1:]])
+            if container["command"] != list(self.components[component]):
+                self.start_component(component, container["command"])
                 done.append(component)
         if "restart kubelet" in self.run("sh", "-c", "cat /run/systemctl.log 2>/dev/null || :"):
-            self.run("sh", "-c", f": >{shlex.quote('/run/systemctl.log')}")
+            self.remove("/run/systemctl.log")
             self.start_component("kubelet", KUBELET)
             done.append("kubelet")
         return done
