@@ -108,6 +108,11 @@ class Registers:
     waivers: tuple[WaiverEntry, ...] = ()
     attestations: tuple[AttestationEntry, ...] = ()
 
+    @property
+    def tailored(self) -> frozenset[tuple[str, ...]]:
+        """What the tailoring changed, wherever it says so and why: what tells apart runs whose scores can't be compared."""
+        return frozenset((c.what, c.subject, c.scope, c.after) for c in self.tailoring)
+
     def __bool__(self) -> bool:
         """Whether there is anything in them."""
         return bool(self.tailoring or self.waivers or self.attestations)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from auditor.past import Age, Past, TrendPoint
+from auditor.results import registers_of
 from auditor.score import mean
 from auditor.store import RUNNING, Store
 
@@ -56,8 +57,7 @@ def _scope(document: str) -> tuple[Any, ...] | None:
 
 def _tailoring(document: str) -> Any:
     """What a run was tailored by, so that a score that changed with it is not taken for a change of what was audited."""
-    files = json.loads(document).get("selection", {}).get("tailoring") or ()
-    return sorted(str(f.get("sha256")) for f in files if isinstance(f, dict))
+    return registers_of(json.loads(document).get("registers", {})).tailored
 
 
 def _until(store: Store, connection: sa.Connection, run: str) -> list[Any]:

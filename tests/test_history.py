@@ -15,6 +15,7 @@ import reports
 from auditor import score
 from auditor.model import AuditRun, Finding, Observation, Severity, Status, TargetStatus
 from auditor.past import Age, Past
+from auditor.registers import Change, Registers
 from auditor.store import Store, StoreError
 from auditor.trends import failures, past_of, trend
 from tests.support import sample_run, stores
@@ -128,12 +129,11 @@ def test_pruning_spares_the_baseline_and_leaves_nothing_behind(url: str) -> None
 
 
 def test_a_trend_says_where_the_tailoring_was_another(url: str) -> None:
-    mine = {"file": "t.yaml", "sha256": "aa"}
-    runs = (
-        run(1, PASS, FAIL),
-        run(2, PASS, FAIL, tailoring=[mine]),
-        run(3, PASS, FAIL, tailoring=[{**mine, "file": "renamed.yaml"}]),
-    )
+    def tailored(n: int, *, after: str = "9", place: str = "t.yaml:3") -> AuditRun:
+        mine = Change("parameter", "control-0", "every target", "5", after, "ours", place)
+        return dataclasses.replace(run(n, PASS, FAIL), registers=Registers(tailoring=(mine,)))
+
+    runs = (tailored(1, after="8"), tailored(2), tailored(3, place="renamed.yaml:9"))
     with saved(url, *runs) as store:
         assert [p.version for p in trend(store, "run-03")["cis-docker"]] == ["1.6.0 (other tailoring)", "1.6.0", "1.6.0"]
 
