@@ -1,0 +1,216 @@
+"""What is planned for nodes whose programs are started in other ways than kubeadm's, and what is never left to a script."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import yaml
+
+from auditor.catalogue import packaged
+from auditor.engine import judge
+from auditor.fixes import as_ansible, as_shell
+from auditor.fixes.plan import Case, plan
+from auditor.fixes.planners import PLANNERS
+from auditor.fixes.steps import After, ByHand, Effect, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
+from auditor.model import Evidence, Finding, Observation, Status, Target, TargetKind, TargetResult, TargetStatus
+from checks import check_types
+from tests.support.kube_node import APISERVER, KUBELET
+
+BENCHMARK = packaged(check_types()).load("cis-kubernetes@2.1")
+MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+CONFIG = "/var/lib/kubelet/config.yaml"
+
+
+def process(name: str, args: Sequence[str], **more: Any) -> dict[str, Any]:
+    return {"pid": 7, "name": name, "exe": f"/usr/bin/{name}", "args": list(args), "uid": 0, "started": 100, "contained": name != "kubelet",
+            "environ": {}, **more}  # fmt: skip
+
+
+def stat(path: str) -> dict[str, Any]:
+    return {"path": path, "type": "regular file", "mode": "0600", "uid": 0, "gid": 0, "user": "root", "group": "root", "mtime": 1}
+
+
+def host(
+    *processes: dict[str, Any], manifests: Sequence[str] = (MANIFEST,), kubelet: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    documents = [{"mtime": 1, **d} for d in kubelet]
+    return {
+        "processes": list(processes),
+        "files:static_pod=kube-apiserver": {"files": [stat(m) for m in manifests], "searched": []},
+        "config:kube-apiserver --authorization-config": [{"pid": 7, "documents": []}],
+        "config:kubelet --config --config-dir/*.conf": [{"pid": 7, "documents": documents}],
+        "files:unit=kubelet.service": {"files": [stat("/usr/lib/systemd/system/kubelet.service")], "searched": []},
+    }
+
+
+def planned(facts: dict[str, Any], *keys: str) -> tuple[Step, ...]:
+    evidence = Evidence(Target("n1", "ssh", "10.0.0.1"), "", facts)
+    target = TargetResult("n1", TargetKind.NODE, "10.0.0.1", "ssh", (), (), TargetStatus.AUDITED, None, None)
+    chosen = dataclasses.replace(BENCHMARK, controls=tuple(c for c in BENCHMARK.controls if c.key in keys))
+    found = [f for f in judge([chosen], evidence) if f.status is Status.FAIL]
+    assert {f.control for f in found} == set(keys), found
+    controls = {c.key: c for c in chosen.controls}
+    return plan("r1", target, [Case(controls[f.control], f, target, evidence) for f in found], PLANNERS).steps
+
+
+def said(step: Step) -> str:
+    assert isinstance(step.action, ByHand), step
+    return "\n".join((step.action.words, *step.action.lines))
+
+
+def api_server(*args: str) -> dict[str, Any]:
+    return process("kube-apiserver", [*APISERVER[1:], *args])
+
+
+def test_controls_that_ask_of_one_list_make_one_value() -> None:
+    keys = ("k8s-apiserver-no-always-admit", "k8s-apiserver-deny-external-ips", "k8s-apiserver-always-pull-images")
+    (step,) = planned(host(api_server("--enable-admission-plugins=PodSecurity,AlwaysAdmit")), *keys)
+    value = "NodeRestriction,PodSecurity,DenyServiceExternalIPs,AlwaysPullImages"
+    assert step.action == SetFlag(MANIFEST, "kube-apiserver", "--enable-admission-plugins", value)
+    assert len(step.controls) == 3
+    assert step.effect is Effect.CONTROL_PLANE
+    assert step.after is not None
+    assert step.after.path == MANIFEST
+
+
+def test_one_authorizer_alone_is_never_what_is_left() -> None:
+    """A control that asks for Node where no flag is given must not shut everybody else out."""
+    args = [a for a in APISERVER[1:] if not a.startswith("--authorization-mode")]
+    (step,) = planned(host(process("kube-apiserver", args)), "k8s-apiserver-authorization-node")
+    assert isinstance(step.action, SetFlag)
+    assert step.action.value == "Node,RBAC"
+
+
+@pytest.mark.parametrize(
+    ("facts", "key", "words"),
+    [
+        (host(api_server(), manifests=()), "k8s-apiserver-profiling", "no manifest of a static pod is its own"),
+        (host(api_server(), manifests=(MANIFEST, MANIFEST + "2")), "k8s-apiserver-profiling", "several manifests"),
+        (host(api_server(), manifests=("/etc/a\nb.yaml",)), "k8s-apiserver-profiling", "not for a script"),
+        (host(api_server("--enable-admission-plugins=AlwaysAdmit,x y")), "k8s-apiserver-no-always-admit", "not for a script"),
+        (host(api_server("--admission-control=AlwaysAdmit")), "k8s-apiserver-no-always-admit", "something else decides"),
+        (host(api_server("--audit-log-path=", "--audit-log-maxage=1")), "k8s-apiserver-audit-log-maxage", "nothing without --audit-log-path"),
+        (host(process("kube-scheduler", ["--config=/etc/s.yaml"])) | {"config:kube-scheduler --config": [
+            {"pid": 7, "documents": [{"path": "/etc/s.yaml", "data": {}, "mtime": 1}]}]}, "k8s-scheduler-profiling", "enableProfiling"),
+        (host(process("rke2", [], contained=False, pid=1), api_server()), "k8s-apiserver-profiling",
+         'kube-apiserver-arg:\n- "profiling=false"\nsystemctl restart rke2-server'),
+        (host(process("kubelite", ["--apiserver-args-file=/var/snap/microk8s/7/args/kube-apiserver"], contained=False, pid=1),
+              api_server()), "k8s-apiserver-profiling", "/var/snap/microk8s/7/args/kube-apiserver\n--profiling=false\nsnap restart"),
+    ],
+)  # fmt: skip
+def test_flags_that_a_person_sets(facts: dict[str, Any], key: str, words: str) -> None:
+    (step,) = planned(facts, key)
+    assert words in said(step)
+
+
+def kubelet(*args: str) -> dict[str, Any]:
+    return process("kubelet", [*KUBELET[1:], *args])
+
+
+ANONYMOUS = {"authentication": {"anonymous": {"enabled": True}}}
+
+
+def test_the_kubelets_deciding_file() -> None:
+    """A key that a drop-in sets is changed there; one that nobody sets goes into the file."""
+    drop_in = {"path": "/etc/kubernetes/kubelet.conf.d/10.conf", "data": {"readOnlyPort": 10255}}
+    facts = host(kubelet(), kubelet=({"path": CONFIG, "data": {"readOnlyPort": 0, **ANONYMOUS}}, drop_in))
+    steps = planned(facts, "k8s-kubelet-read-only-port", "k8s-kubelet-anonymous-auth", "k8s-kubelet-pod-pids-limit")
+    made = {(a.path, a.key, a.value) for s in steps if isinstance(a := s.action, SetKey)}
+    assert made == {
+        (drop_in["path"], ("readOnlyPort",), 0), (CONFIG, ("authentication", "anonymous", "enabled"), False), (CONFIG, ("podPidsLimit",), 4096),
+    }  # fmt: skip
+    assert {s.after for s in steps} == {After("Restart the kubelet", service="kubelet")}
+
+
+def test_a_flag_that_beats_the_file_is_named() -> None:
+    """The file is set as well, for when the flag is gone."""
+    facts = host(kubelet("--anonymous-auth=true"), kubelet=({"path": CONFIG, "data": ANONYMOUS},))
+    step, flag = planned(facts, "k8s-kubelet-anonymous-auth")
+    assert isinstance(step.action, SetKey)
+    assert "grep -n -e --anonymous-auth /var/lib/kubelet/kubeadm-flags.env" in said(flag)
+    assert "/usr/lib/systemd/system/kubelet.service" in said(flag)
+
+
+def test_k3s_reads_drop_ins_of_others() -> None:
+    folder = "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d"
+    facts = host(process("k3s", ["server"], contained=False, pid=1), process("kubelet", [f"--config-dir={folder}"]),
+                 kubelet=({"path": f"{folder}/00-k3s-defaults.conf", "data": ANONYMOUS},))  # fmt: skip
+    (step,) = planned(facts, "k8s-kubelet-anonymous-auth")
+    assert f"a file of your own in {folder}" in said(step)
+    assert "kind: KubeletConfiguration\nauthentication:\n  anonymous:\n    enabled: false" in said(step)
+
+
+def test_a_kubelet_without_a_file() -> None:
+    (step,) = planned(host(process("kubelet", ["--anonymous-auth=true"])), "k8s-kubelet-anonymous-auth")
+    assert "started without a file" in said(step)
+
+
+def test_what_the_api_shows_of_a_node_is_for_a_person() -> None:
+    control = next(c for c in BENCHMARK.controls if c.key == "k8s-apiserver-profiling")
+    finding = Finding("c", "b", "1", control.id, control.key, "", 1, "", control.severity, Status.FAIL, "",
+                      (Observation("node/cp-1/process/kube-apiserver", Status.FAIL),))  # fmt: skip
+    target = TargetResult("c", TargetKind.CLUSTER, "", "kubernetes", (), (), TargetStatus.AUDITED, None, None)
+    (step,) = plan("r", target, [Case(control, finding, target, Evidence(Target("c", "kubernetes")))], PLANNERS).steps
+    assert "on cp-1: audit these nodes as hosts" in said(step)
+
+
+EVIL = "EVIL{{ lookup('pipe', 'id') }}{% x %}"
+
+
+def evil_plan() -> Plan:
+    after = After(EVIL, command=("touch", EVIL))
+    actions = (
+        KeepBits(f"/etc/{EVIL}", 0o600), Own(f"/etc/{EVIL}", "root", ""), SetKey(f"/etc/{EVIL}", "json", (EVIL,), {EVIL: [EVIL]}),
+        SetKey(f"/etc/{EVIL}.yaml", "yaml", ("a",), EVIL), SetFlag(f"/etc/{EVIL}", "etcd", "--a", EVIL), HaveLines(f"/etc/{EVIL}", (EVIL,)),
+        HaveLines(f"/etc/{EVIL}", (EVIL,), whole=True), Run((EVIL,), (EVIL,), EVIL, EVIL), ByHand(EVIL, (EVIL,)),
+    )  # fmt: skip
+    steps = tuple(Step(action=a, controls=(EVIL,), subject=EVIL, words=EVIL, after=after, caution=EVIL) for a in actions)
+    return Plan(run=EVIL, target=EVIL, kind="node", address=EVIL, steps=steps, open=((EVIL, EVIL, EVIL),))
+
+
+class Marked(str):
+    """Text that was marked as data."""
+
+    __slots__ = ()
+
+
+class Loader(yaml.SafeLoader):
+    """Keeps Ansible's tag apart."""
+
+
+Loader.add_constructor("!unsafe", lambda loader, node: Marked(node.value))
+
+
+def texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [t for pair in value.items() for part in pair for t in texts(part)]
+    return [t for v in value for t in texts(v)] if isinstance(value, list) else [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("text", [as_ansible.render(evil_plan()), as_ansible.inventory([evil_plan()])])
+def test_no_word_of_evidence_is_a_template(text: str) -> None:
+    found = [t for t in texts(yaml.load(text, Loader=Loader)) if "EVIL" in t]
+    assert found
+    assert [t for t in found if not isinstance(t, Marked) and ("{{ lookup" in t or "{%" in t)] == []
+
+
+def test_an_empty_plan_is_a_playbook_too() -> None:
+    empty = Plan(run="r", target="web-1", kind="docker-host", address="", steps=())
+    (play,) = yaml.safe_load(as_ansible.render(empty))
+    assert play["hosts"] == "web-1"
+    assert as_shell.render(empty)
+
+
+def test_modes_only_lose_bits() -> None:
+    assert as_ansible.symbolic(0o644) == "u-xs,g-wxs,o-wxt"
+    assert as_ansible.symbolic(0o0600) == "u-xs,g-rwxs,o-rwxt"
+    assert "+" not in as_ansible.symbolic(0)
+
+
+def test_names_that_ansible_takes_for_patterns() -> None:
+    names = {as_ansible.alias(n) for n in ("web:1", "web_1", "all,web", "!web", "-web", "~web.*", "web[1]")}
+    assert len(names) == 7
+    assert all(n.replace("_", "").replace("-", "").replace(".", "").isalnum() and n[0] not in "-.!~" for n in names)
