@@ -1,7 +1,8 @@
 """What changed between two runs. Pure: two runs in, the difference out.
 
 Findings are paired by target and control: by the same benchmark version and number first, then by the same benchmark, then by the
-control's key alone, so that runs against different versions compare. A failure that isn't judged any more is never called fixed.
+control's key alone, so that runs against different versions compare. A control that stands in one more benchmark than before is
+compared with the verdict that it had. A failure that isn't judged any more is never called fixed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from auditor.model import SEVERITY_ORDER, AuditRun, Finding, Severity, Status, TargetResult, TargetStatus
+from auditor.model import SEVERITY_ORDER, AuditRun, Finding, Score, Severity, Status, TargetResult, TargetStatus
 from auditor.past import Age
 from auditor.score import is_waived, mean, stands
 
@@ -86,6 +87,8 @@ class Difference:
     controls_added: tuple[str, ...] = ()
     controls_gone: tuple[str, ...] = ()
     same: int = 0  # findings with the same verdict on the same facts
+    added: int = 0  # findings of the later run alone; none is a failure
+    dropped: int = 0  # those of the earlier run alone that did not fail, or whose control is judged there under another number
     restricted: bool = False  # one of the runs is a re-check: only what it judged is compared
     by_kind: Mapping[Kind, list[Change]] = field(init=False, compare=False)
 
@@ -109,17 +112,25 @@ def diff(before: AuditRun, after: AuditRun, ages: Mapping[tuple[str, str, str], 
     """Return what changed from one run to a later one. ``ages`` are those of the later run's failures, where they are known."""
     partial = [bool(r.selection.get("recheck")) for r in (before, after)]
     changes: list[Change] = []
-    same = 0
+    same = alone = dropped = 0
     audited = {t.name: t for t in after.targets}
     earlier = {t.name for t in before.targets if t.status is TargetStatus.AUDITED}
+    judged = {(f.target, f.control) for f in after.findings}
     for old, new in _pairs(before.findings, after.findings):
+        if old is not None and new is None and (old.target, old.control) in judged:
+            dropped += 1  # it stood in more than one benchmark or version; what became of it is said where it still stands
+            continue
         if (partial[0] and old is None) or (partial[1] and new is None and not _asked_again(old, audited)):
             continue  # a re-check leaves out what it wasn't asked for
         change = _change(old, new, audited, earlier, ages or {})
-        if change is None:
-            same += 1
-        else:
+        if change is not None:
             changes.append(change)
+        elif old is None:
+            alone += 1
+        elif new is None:
+            dropped += 1
+        else:
+            same += 1
     kinds = list(Kind)
     changes.sort(key=lambda c: (kinds.index(c.kind), SEVERITY_ORDER.index(c.finding.severity)))
     added: tuple[str, ...] = ()
@@ -139,6 +150,8 @@ def diff(before: AuditRun, after: AuditRun, ages: Mapping[tuple[str, str, str], 
         new_controls,
         old_controls,
         same,
+        alone,
+        dropped,
         any(partial),
     )
 
@@ -164,7 +177,10 @@ _KEYS: tuple[Callable[[Finding], tuple[str, ...]], ...] = (
 
 
 def _pairs(before: Sequence[Finding], after: Sequence[Finding]) -> list[tuple[Finding | None, Finding | None]]:
-    """Pair the findings of two runs, each with one or none of the other, by the closest key that both have."""
+    """Pair the findings of two runs, each with one or none of the other, by the closest key that both have.
+
+    An earlier finding is paired twice where its control is judged once more in the later run, by another benchmark or version.
+    """
     left, right = list(before), list(after)
     pairs: list[tuple[Finding | None, Finding | None]] = []
     for key in _KEYS:
@@ -178,7 +194,8 @@ def _pairs(before: Sequence[Finding], after: Sequence[Finding]) -> list[tuple[Fi
             else:
                 unmatched.append(f)
         left, right = [f for found in waiting.values() for f in reversed(found)], unmatched
-    return [*pairs, *((f, None) for f in left), *((None, f) for f in right)]
+    known = {_KEYS[-1](f): f for f in reversed(before)} if right else {}
+    return [*pairs, *((f, None) for f in left), *((known.get(_KEYS[-1](f)), f) for f in right)]
 
 
 def fails(finding: Finding | None) -> bool:
@@ -278,14 +295,28 @@ def _facts(old: Finding, new: Finding) -> tuple[tuple[str, str, str], ...]:
 
 
 def _scores(before: AuditRun, after: AuditRun) -> list[ScoreChange]:
-    left = {(s.target, s.benchmark): s for s in before.scores}
-    right = {(s.target, s.benchmark): s for s in after.scores}
+    """Pair scores as findings are: by version where both runs have it, else by what each run has beside that."""
+    left, right = list(before.scores), list(after.scores)
+    pairs: list[tuple[Score | None, Score | None]] = []
+    for key in _SCORE_KEYS:
+        waiting = {key(s): s for s in reversed(right)}
+        pairs += [(s, waiting.pop(key(s))) for s in left if key(s) in waiting]
+        paired = {id(s) for pair in pairs for s in pair}
+        left, right = [s for s in left if id(s) not in paired], [s for s in right if id(s) not in paired]
+    pairs += [*((s, None) for s in left), *((None, s) for s in right)]
     return [
-        ScoreChange(target, benchmark, a.score if a else None, b.score if b else None,
+        ScoreChange(s.target, s.benchmark, a.score if a else None, b.score if b else None,
                     (a.version if a else "", b.version if b else ""))
-        for target, benchmark in dict.fromkeys([*left, *right])
-        for a, b in [(left.get((target, benchmark)), right.get((target, benchmark)))]
+        for a, b in pairs
+        for s in (a or b,)
+        if s is not None
     ]  # fmt: skip
+
+
+_SCORE_KEYS: tuple[Callable[[Score], tuple[str, ...]], ...] = (
+    lambda s: (s.target, s.benchmark, s.version),
+    lambda s: (s.target, s.benchmark),
+)
 
 
 def _notes(before: AuditRun, after: AuditRun) -> list[str]:

@@ -31,7 +31,8 @@ def title_of(kind: Kind) -> str:
 def summary(difference: Difference) -> str:
     """Return the counts in one line."""
     counts = [f"{kind.value}: {len(changes)}" for kind, changes in difference.by_kind.items() if changes]
-    return ", ".join([*counts, f"the same: {difference.same}"]) + "."
+    alone = (("judged in the later run alone", difference.added), ("in the earlier run alone", difference.dropped))
+    return ", ".join([*counts, f"the same: {difference.same}", *(f"{what}: {n}" for what, n in alone if n)]) + "."
 
 
 def lines(difference: Difference) -> Iterator[str]:
@@ -125,7 +126,8 @@ def to_json(difference: Difference) -> str:
         "after": _head(d.after),
         "restricted": d.restricted,
         "notes": list(d.notes),
-        "summary": {kind.name.lower(): len(changes) for kind, changes in d.by_kind.items()} | {"same": d.same},
+        "summary": {kind.name.lower(): len(changes) for kind, changes in d.by_kind.items()}
+            | {"same": d.same, "added": d.added, "dropped": d.dropped},
         "changes": [
             {
                 "kind": c.kind.name.lower(), "target": c.finding.target, "control": c.finding.control,

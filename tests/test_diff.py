@@ -215,15 +215,50 @@ runs = st.lists(
 def test_every_finding_is_accounted_for(before: list[Finding], after: list[Finding]) -> None:
     both = dict.fromkeys("tu", TargetStatus.AUDITED)
     found = diff(run(*before, targets=both), run(*after, name="r2", targets=both))
-    held = [c.before for c in found.changes if c.before], [c.after for c in found.changes if c.after]
-    for listed, given_ in zip(held, (before, after), strict=True):
-        assert len(listed) <= len(given_)
-        assert len({id(f) for f in listed}) == len(listed), "no finding is in two changes"
+    listed = [c.after for c in found.changes if c.after]
+    assert len({id(f) for f in listed}) == len(listed), "no finding of the later run is in two changes"
+    assert len(listed) + found.same + found.added == len(after)
+    gone = [c for c in found.changes if c.after is None]
+    paired = len(listed) + found.same - sum(c.before is None for c in found.changes if c.after)
+    once_more = paired + len(gone) + found.dropped - len(before)  # earlier findings that the later run judges once more
+    assert 0 <= once_more <= len(after)
+    if {(f.target, f.control, f.version) for f in before} >= {(f.target, f.control, f.version) for f in after}:
+        assert not once_more
     failed = [f for f in after if f.status is FAIL]
     now = [c for c in found.changes if c.kind in (Kind.NEW, Kind.WORSE, Kind.STILL, Kind.BETTER)]
     assert len(now) == len(failed)
     assert all(c.after.status is PASS for c in found.by_kind[Kind.FIXED] if c.after)
     assert not diff(run(*after, targets=both), run(*after, targets=both)).fresh()
+
+
+def test_what_only_one_run_judged_is_not_called_the_same() -> None:
+    both = dict.fromkeys(("web-1", "web-2"), TargetStatus.AUDITED)
+    before = run(finding(PASS), finding(PASS, control="old"), targets=both)
+    after = run(finding(PASS), finding(PASS, target="web-2"), finding(NA, target="web-2", control="z"), name="r2", targets=both)
+    found = diff(before, after)
+    assert (found.same, found.added, found.dropped, found.changes) == (1, 2, 1, ())
+    said = "the same: 1, judged in the later run alone: 2, in the earlier run alone: 1."
+    assert summary(found) == said
+    assert json.loads(to_json(found))["summary"]["added"] == 2
+
+
+def test_a_control_in_one_more_benchmark_is_compared_with_the_verdict_that_it_had() -> None:
+    own = dataclasses.replace(finding(), benchmark="shop", version="1", id="1.1")
+    found = diff(run(finding()), run(finding(), own, name="r2"))
+    assert [c.kind for c in found.changes] == [Kind.STILL, Kind.STILL]
+    assert not found.fresh(), "nothing became worse on the target"
+    back = diff(run(finding(), own), run(finding(PASS), name="r2"))
+    assert [c.kind for c in back.changes] == [Kind.FIXED]
+    assert back.dropped == 1, "what became of the control is said once"
+
+
+def test_scores_are_compared_with_those_of_the_same_version() -> None:
+    old, new = (finding(FAIL, version="1.7.0"), finding(PASS, version="1.8.0"))
+    before, after = (dataclasses.replace(r, scores=score.scores(r.findings)) for r in (run(old), run(old, new, name="r2")))
+    assert [(s.before, s.after, s.versions) for s in diff(before, after).scores] == [
+        (0, 0, ("1.7.0", "1.7.0")),
+        (None, 100, ("", "1.8.0")),
+    ]
 
 
 def test_text_json_and_page_hold_the_same_and_obey_nobody() -> None:
