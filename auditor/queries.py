@@ -45,10 +45,9 @@ def having(findings: Sequence[Finding], statuses: Iterable[Status], severities: 
     return map(findings.__getitem__, heapq.merge(*wanted))
 
 
-def evidence(findings: Sequence[Finding], n: int) -> Sequence[Observation]:
-    """Return the observations of a finding such that they take no memory of their own: those on disk are read anew each time."""
-    found = findings[n].observations
-    return Evidence(findings, n, len(found)) if isinstance(findings, Indexed) and found else found
+def evidence(findings: Sequence[Finding], n: int, found: Sequence[Observation]) -> Sequence[Observation]:
+    """Return the observations ``found`` of a finding such that they take no memory of their own: those on disk are read anew."""
+    return found if isinstance(findings, tuple) or not found else Evidence(findings, n, len(found))
 
 
 class Evidence(Sequence[Observation]):

@@ -92,6 +92,7 @@ class Targets(_Spooled[TargetResult]):
 
 _FIELDS = list(Finding.__dataclass_fields__)
 _HEAD, _REST = (attrgetter(*_FIELDS[a:b]) for a, b in ((1, _FIELDS.index("reason")), (_FIELDS.index("reason"), None)))
+_decoded = json.JSONDecoder().raw_decode
 _STATUS = {s.value: s for s in Status}
 _PLAIN = ("reason", "observations", "parameters", "tailored", "waiver", "attestation")
 _BEGINNING, _MIDDLE = '{"target":"', ',"reason":'
@@ -162,7 +163,10 @@ class Findings(_Spooled[Finding]):
 
     def _evidence(self, head: int, text: bytes) -> tuple[Any, ...]:
         """Return what of a finding comes from the reason on. Most are without a mark, which is read without a detour."""
-        d = json.loads(b"{" + text[1:])
+        whole = "{" + text[1:].decode("ascii")
+        d, end = _decoded(whole)
+        if end != len(whole):
+            raise ValueError("something follows the document")
         if len(d) != len(_PLAIN) or d["waiver"] is not None or d["attestation"] is not None:
             rest: tuple[Any, ...] = _REST(finding_of(json.loads(f'{_BEGINNING}"{self._texts[head]}{text.decode("ascii")}')))
             return rest

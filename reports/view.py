@@ -330,8 +330,8 @@ def _control(run: AuditRun, anchor: str, benchmark: BenchmarkInfo, info: Control
 
     counts = count(grouped())
     failing = sum(len(names) * sum(o.status is Status.FAIL for o in seen) for (_, _, seen, *_), (_, names) in groups.items())
-    listed = [Group(status, reason, evidence(run.findings, n), tuple(names), waiver, attestation)
-              for (status, reason, _, waiver, attestation), (n, names) in groups.items()]  # fmt: skip
+    listed = [Group(status, reason, evidence(run.findings, n, seen), tuple(names), waiver, attestation)
+              for (status, reason, seen, waiver, attestation), (n, names) in groups.items()]  # fmt: skip
     listed.sort(key=lambda g: (STATUS_ORDER.index(g.status), -len(g.targets)))
     return ControlView(anchor, benchmark, info, counts, tuple(listed), "; or ".join(policies), failing)
 
