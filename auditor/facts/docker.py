@@ -129,6 +129,8 @@ _TYPES: dict[Document, dict[str, type]] = {
                "Config.Labels": dict, "RepoDigests": list, "RootFS.Layers": list, "GraphDriver.Data.LowerDir": str,
                "GraphDriver.Data.UpperDir": str},
 }  # fmt: skip
+#: The same, each path with its parts.
+_TYPED = {document: tuple((path, path.split("."), kind) for path, kind in types.items()) for document, types in _TYPES.items()}
 #: Without these a document is not what it claims to be; what they hold would otherwise read as a harmless default.
 _REQUIRED: dict[Document, tuple[str, ...]] = {
     "info": ("ServerVersion",), "version": ("Version",), "networks": ("Id", "Name"), "volumes": ("Name",),
@@ -179,9 +181,9 @@ def _verify(document: Document, element: dict[str, Any], raw: bytes) -> None:
     for name in _REQUIRED[document]:
         if element.get(name) in (None, ""):
             raise ValueError(_message(raw) or f"is not a document of this kind: it has no {name}")
-    for path, kind in _TYPES[document].items():
+    for path, parts, kind in _TYPED[document]:
         value: Any = element
-        for part in path.split("."):
+        for part in parts:
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None and type(value) is not kind:
             raise ValueError(f"{path} is not of the type {kind.__name__}")

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -28,6 +29,8 @@ from auditor.facts.records import (
 from auditor.facts.script import CONTENT_LIMIT
 from auditor.model import Problem, Reason
 
+#: Bytes of the largest configuration file whose values are remembered for other hosts that have the same.
+_REMEMBERED = 32 * 1024
 #: How deep a configuration may be nested. PyYAML recurses in C without a limit, so that more would end the whole process.
 _MAX_DEPTH = 100
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -83,10 +86,19 @@ def _document(record: Record, path: str, origin: str, process: Mapping[str, Any]
     if len(content) > CONTENT_LIMIT:
         return problem_at(path, Problem(Reason.TRUNCATED, f"is {words[1]} bytes large; at most {CONTENT_LIMIT} are read"))
     try:
-        data = parse_toml(content) if path.endswith(".toml") else parse_document(content)
+        read = _read_again if len(content) <= _REMEMBERED else _read
+        data = read(content, path.endswith(".toml"))
     except ValueError as error:
         return problem_at(path, Problem(Reason.UNPARSABLE, str(error)))
-    return {"path": path, "data": redact.redact_data(data), "mtime": whole(words[0], 0)}
+    return {"path": path, "data": data, "mtime": whole(words[0], 0)}
+
+
+def _read(content: bytes, toml: bool) -> Any:  # noqa: FBT001 - which of two formats
+    return redact.redact_data(parse_toml(content) if toml else parse_document(content))
+
+
+#: Hosts of a fleet mostly have the same files: the same bytes are read once. Nobody changes evidence, so it may be shared.
+_read_again = lru_cache(maxsize=128)(_read)
 
 
 def parse_document(content: bytes) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 REDACTED = "[redacted]"
@@ -54,6 +55,10 @@ def identity(number: str) -> str:
 
 def is_secret_name(name: str) -> bool:
     """Return whether a flag, key or variable of this name (any spelling: kebab, snake, camel) holds a secret itself."""
+    return _is_secret_again(name) if len(name) <= 64 else _is_secret(name)
+
+
+def _is_secret(name: str) -> bool:
     words = [w.lower() for w in _WORDS.findall(name)]
     if words in (["auth"], ["authorization"]) or words[-2:] == ["key", "data"]:
         return True  # docker's config.json; a request's header; a kubeconfig
@@ -61,6 +66,9 @@ def is_secret_name(name: str) -> bool:
         return False
     pairs = zip(["", *words], words, strict=False)
     return any(w.endswith(_SECRET_ENDINGS) or w in _SECRET_WORDS or (w == "key" and before in _KEY_OF) for before, w in pairs)
+
+
+_is_secret_again = lru_cache(maxsize=4096)(_is_secret)  # the same few hundred names come from every host
 
 
 def redact_url(text: str) -> str:
