@@ -22,6 +22,8 @@ from tests.support.proofs import ANSIBLE, NODE
 pytestmark = pytest.mark.live
 BENCHMARK = "cis-kubernetes@2.1"
 ALL = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet")
+#: A mode, an owner, a key of a file and a flag of a manifest: every kind of task that there is for a node.
+SOME = ("--tags", "cis-kubernetes-1.1.1,cis-kubernetes-1.1.2,cis-kubernetes-4.2.1,cis-kubernetes-1.2.15")
 ALIVE = ("/var/log", "/run", "/tmp", "/root", "/home", "/dev")
 
 
@@ -93,11 +95,11 @@ def test_a_script(fixing: Fixing) -> None:
 
 
 def test_a_playbook(fixing: Fixing) -> None:
-    """What disturbs something is off by default; a check shows each file's new lines and changes nothing; then as with a script."""
+    """What disturbs something is off by default; a check shows each file's new lines; then as with a script."""
     node, ansible = fixing.node, Ansible(fixing.folder, fixing.node, fixing.fixes)
     node.loosen()
     old = fixing.state()
-    shown = ansible.play("cp-1", "--check", "--diff", "--tags", "cis-kubernetes-1.2.15,cis-kubernetes-4.2.1,cis-kubernetes-1.1.1")
+    shown = ansible.play("cp-1", "--check", "--diff", *SOME)
     assert "+    - --profiling=false" in shown, shown
     assert "+    enabled: false   # for the old monitoring" in shown, shown
     assert fixing.state() == old
@@ -108,9 +110,9 @@ def test_a_playbook(fixing: Fixing) -> None:
     after = fixing.audit("playbook")
     assert {k: s for k, s in after.statuses("cp-1").items() if k in NODE and k in ANSIBLE and s != "pass"} == {}, said
     new = fixing.state()
-    said = ansible.play("cp-1", "--tags", "all,disruptive")
-    assert " changed=0 " in said
-    assert (fixing.state(), node.act_as_kubelet()) == (new, [])
+    assert " changed=0 " in ansible.play("cp-1", *SOME)
+    code, out = fixing.apply("--check", "--disruptive")
+    assert (code, fixing.state(), node.act_as_kubelet()) == (0, new, []), out
     folder = node.run("sh", "-c", "ls -td /var/backups/cis-auditor/*/files | head -n 1").strip()
     assert {c: node.run("cat", f"{folder}/etc/kubernetes/manifests/{c}.yaml") for c in ALL[:-1]} == manifests
 
