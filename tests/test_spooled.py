@@ -3,17 +3,20 @@
 import dataclasses
 import json
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 import reports
+from auditor import spooled
 from auditor.model import AuditRun, Finding, Status
 from auditor.queries import Joined, positions
 from auditor.registers import AttestationMark, WaiverMark
 from auditor.results import to_json
 from auditor.scratch import Scratch
 from auditor.store import Store, StoreError
+from reports import as_pdf
 from tests.support import sample_run, stores
 
 
@@ -48,30 +51,30 @@ def both(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> tuple[Audi
     run = RUNS[request.param]
     with Store(url) as store:
         store.save(run)
-        spooled = store.open(run.id, tmp_path)
-    return run, spooled  # the history is closed: nothing of it is needed any more
+        opened = store.open(run.id, tmp_path)
+    return run, opened  # the history is closed: nothing of it is needed any more
 
 
 def test_it_holds_what_the_run_held(both: tuple[AuditRun, AuditRun]) -> None:
-    run, spooled = both
-    assert dataclasses.replace(spooled, targets=tuple(spooled.targets), findings=tuple(spooled.findings)) == run
+    run, opened = both
+    assert dataclasses.replace(opened, targets=tuple(opened.targets), findings=tuple(opened.findings)) == run
     backwards = range(len(run.findings) - 1, -1, -1)
-    assert [spooled.findings[n] for n in backwards] == list(reversed(run.findings)), "in any order"
-    assert list(spooled.findings[-3:1]) == list(run.findings[-3:1])
-    assert list(spooled.findings) == list(run.findings), "again and again"
+    assert [opened.findings[n] for n in backwards] == list(reversed(run.findings)), "in any order"
+    assert list(opened.findings[-3:1]) == list(run.findings[-3:1])
+    assert list(opened.findings) == list(run.findings), "again and again"
     with pytest.raises(IndexError):
-        spooled.findings[len(run.findings)]
+        opened.findings[len(run.findings)]
 
 
 def test_questions_have_the_same_answers(both: tuple[AuditRun, AuditRun]) -> None:
-    run, spooled = both
+    run, opened = both
     for fields in FIELDS:
-        found = {k: list(v) for k, v in positions(spooled.findings, *fields).items()}
+        found = {k: list(v) for k, v in positions(opened.findings, *fields).items()}
         expected = positions(run.findings, *fields)
         assert found == expected
         assert list(found) == list(expected), "in the order of the first"
-    for key, places in positions(spooled.findings, "target", "status").items():
-        assert all((f.target, f.status) == key for f in (spooled.findings[n] for n in places))
+    for key, places in positions(opened.findings, "target", "status").items():
+        assert all((f.target, f.status) == key for f in (opened.findings[n] for n in places))
 
 
 def test_findings_after_the_others_are_found_too() -> None:
@@ -85,11 +88,12 @@ def test_findings_after_the_others_are_found_too() -> None:
 
 
 def test_every_report_is_the_same(both: tuple[AuditRun, AuditRun], tmp_path: Path) -> None:
-    run, spooled = both
+    run, opened = both
     formats = [f for f in reports.FORMATS if f not in ("pdf", "xlsx")]
-    here, there = (reports.write(r, tmp_path / name, formats) for r, name in ((run, "here"), (spooled, "there")))
+    here, there = (reports.write(r, tmp_path / name, formats) for r, name in ((run, "here"), (opened, "there")))
     assert [p.relative_to(tmp_path / "here") for p in here] == [p.relative_to(tmp_path / "there") for p in there]
     assert [a for a, b in zip(here, there, strict=True) if a.read_bytes() != b.read_bytes()] == []
+    assert [m for m in reports.PDF_MODES if as_pdf.page(run, m) != as_pdf.page(opened, m)] == []
 
 
 def test_what_a_full_disk_does_not_take_is_kept(tmp_path: Path) -> None:
@@ -129,3 +133,19 @@ def test_a_document_in_another_order_is_read(url: str, tmp_path: Path) -> None:
                 connection.execute("UPDATE findings SET document = ? WHERE position = ?", [turned, place])
         connection.close()
         assert to_json(store.open(run.id, tmp_path)) == to_json(store.load(run.id))
+
+
+def test_memory_does_not_grow_with_the_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of four times the targets, and its files, take a few names and numbers a finding more."""
+    monkeypatch.setattr(spooled, "_LATELY", 20_000)
+    held = []
+    for hosts in (10, 40):
+        with Store(stores.new("sqlite", tmp_path / f"of-{hosts}")) as store:
+            store.save(sample_run.large(hosts, 40, 8))
+            tracemalloc.start()
+            run = store.open("latest", tmp_path)
+            reports.write(run, tmp_path / str(hosts), ["json", "xccdf"])
+            held.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert (tmp_path / "40" / "results.json").stat().st_size > 1_000_000, "so that a run or a file that is held would be seen"
+    assert held[1] - held[0] < 300_000
