@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,20 @@ def insert_all(connection: sa.Connection, table: sa.Table, columns: Sequence[str
         return
     names = ", ".join(connection.dialect.identifier_preparer.quote(c) for c in columns)
     connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([place] * len(columns))})", list(rows))  # noqa: S608 - our own names
+
+
+def lock_of(run: str, part: str) -> str:
+    """Return the name of the lock that a process holds while it does a part (``I/N``) of a run."""
+    return f"{run} {part}"
+
+
+def taken(engine: sa.Engine, names: Iterable[str]) -> bool:
+    """Return whether another process holds one of some locks."""
+    for name in names:
+        with held(engine, name) as alone:
+            if not alone:
+                return True
+    return False
 
 
 @contextlib.contextmanager

@@ -135,9 +135,10 @@ def audit(plan: Plan, options: dict[str, Any], store: Store | None, part: Part) 
 @contextlib.contextmanager
 def _held(store: Store | None, identity: str, part: Part) -> Iterator[None]:
     """See that nobody else does this part of the run meanwhile. Raises `StoreError`."""
+    from auditor.databases import lock_of
     from auditor.store import StoreError
 
-    with contextlib.nullcontext(True) if store is None else store.held(f"{identity} {part.name}") as alone:  # noqa: FBT003
+    with contextlib.nullcontext(True) if store is None else store.held(lock_of(identity, part.name)) as alone:  # noqa: FBT003
         if not alone:
             which = f"shard {part.name} of run {identity}" if part.count > 1 else f"run {identity}"
             raise StoreError(f"{which} is being done by another process: wait for its end, or end that first")

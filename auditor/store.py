@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from auditor.databases import begun, engine_of, held
+from auditor.databases import begun, engine_of, held, lock_of, taken
 from auditor.migrations import upgrade
 from auditor.model import AuditRun, Counts, TargetStatus
 from auditor.results import counts_document, run_of
@@ -263,20 +263,25 @@ class Store:
     def prune(self, *, keep: int | None = None, before: str | None = None, dry: bool = False) -> list[str]:
         """Delete the runs beyond the newest ``keep``, or those that started before a time; return their ids, newest first.
 
-        The baseline is never among them. With ``dry`` nothing is deleted. Raises `StoreError`.
+        Neither the baseline nor a run that a process is doing is ever among them. With ``dry`` nothing is deleted. Raises
+        `StoreError`.
         """
         import sqlalchemy as sa
 
         t = self.tables
         with self.plainly(), self.reading() if dry else self.writing(alone=True) as connection:
-            rows = connection.execute(sa.select(t.runs.c.id, t.runs.c.started, t.runs.c.status).order_by(*self.newest())).all()
-            marked = set(connection.execute(sa.select(t.marks.c.run)).scalars())
+            wanted = (t.runs.c.id, t.runs.c.started, t.runs.c.status, t.runs.c.plan)
+            rows = connection.execute(sa.select(*wanted).order_by(*self.newest())).all()
+            kept = set(connection.execute(sa.select(t.marks.c.run)).scalars())
+            for r in (r for r in rows if r.status == RUNNING and r.plan):
+                if taken(self._engine, (lock_of(r.id, part) for part in json.loads(r.plan)["parts"])):
+                    kept.add(r.id)
             if keep is not None:  # one that is going on is neither counted nor deleted, one that was killed long ago is
                 over = [n for n, r in enumerate(rows) if r.status != RUNNING]
                 old = rows[over[keep - 1] + 1 :] if len(over) >= keep else []
             else:
                 old = [r for r in rows if before is not None and r.started < before]
-            gone = [str(r.id) for r in old if r.id not in marked]
+            gone = [str(r.id) for r in old if r.id not in kept]
             if not dry:
                 for run in gone:
                     for table in (t.findings, t.scores, t.targets, t.benchmarks):

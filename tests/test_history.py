@@ -97,6 +97,29 @@ def test_a_trend_is_of_what_compares(url: str) -> None:
         assert [a.since[:10] for _, a in failures(store, "run-07")] == ["2026-01-01"]
 
 
+_BUSY = """
+import sys
+from auditor.databases import lock_of
+from auditor.store import Store
+with Store(sys.argv[1]) as store, store.held(lock_of("run-02", "2/2")) as alone:
+    print(alone, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_pruning_spares_a_run_that_a_process_is_doing(url: str) -> None:
+    with saved(url, *(run(n, FAIL) for n in range(1, 5))) as store:
+        plan = """'{"parts": {"1/2": {}, "2/2": {}}}'"""
+        stores.execute(url, f"UPDATE runs SET status = 'running', plan = {plan} WHERE id IN ('run-01', 'run-02')")
+        with subprocess.Popen([sys.executable, "-c", _BUSY, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as busy:
+            assert busy.stdout is not None
+            assert busy.stdout.readline() == "True\n"
+            assert store.prune(keep=1, dry=True) == ["run-03", "run-01"]
+            assert store.prune(before="2027-01-01") == ["run-04", "run-03", "run-01"]
+            busy.communicate()
+        assert store.prune(before="2027-01-01") == ["run-02"]
+
+
 def test_names_of_runs(url: str) -> None:
     with saved(url, run(1, PASS), run(2, PASS), run(3, PASS)) as store:
         assert [store.load(w).id for w in ("latest", "latest~0", "latest~2")] == ["run-03", "run-03", "run-01"]
