@@ -114,7 +114,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 lock:
 	@$(UV_COMPILE) pyproject.toml -o requirements.lock
 	$(UV_COMPILE) pyproject.toml --extra test -c requirements.lock -o requirements-test.lock
-	$(UV_COMPILE) --group validators -o requirements-validators.lock
+	$(UV_COMPILE) --fork-strategy fewest --group validators -o requirements-validators.lock
 	(cd tests/validators && npm install --silent --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund)
 	grep -A1 '^requires = ' pyproject.toml | sed -n 's/^requires = \["\(.*\)"\]/\1/p' | $(UV_COMPILE) - -o requirements-build.lock
 
