@@ -65,6 +65,7 @@ class Answers:
                 *map(re.escape, numbers),
                 rb"(?<=\n)%s(?=\n)" % re.escape(said[1]),
                 rb"(?<=\n)(?:%s)(?= \()" % pids,  # in a line of stat
+                rb"(?<=/proc/)(?:%s)(?=/)" % pids,
                 *(rb"(?<=\n%s %s )(?:%s)(?=[ \n])" % (MARKER, re.escape(w), pids) for w in _of_programs(stdout)),
             ))
         )  # fmt: skip
@@ -78,7 +79,7 @@ class Answers:
 
 def _of_programs(stdout: bytes) -> set[bytes]:
     """Return what stands before a program's number in the records' first lines."""
-    return set(re.findall(rb"\n%s ([a-z-]+|c [0-9]+) [0-9]+[ \n]" % MARKER, stdout)) - {b"rc", b"u", b"s"}
+    return set(re.findall(rb"\n%s (c [0-9]+|[a-z-]+) [0-9]+(?=[ \n])" % MARKER, stdout)) - {b"c", b"rc", b"u", b"s"}
 
 
 def _own(word: bytes, host: int) -> bytes:
