@@ -157,6 +157,24 @@ def test_what_the_api_shows_of_a_node_is_for_a_person() -> None:
     assert "on cp-1: audit these nodes as hosts" in said(step)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_the_engine_starts_afterwards(together: bool) -> None:
+    """dockerd refuses to start with icc off while iptables is off: not unless that is put right as well."""
+    docker = packaged(check_types()).load("cis-docker")
+    keys = ("docker-daemon-icc", *(("docker-daemon-iptables",) if together else ()))
+    documents = [{"path": "/etc/docker/daemon.json", "data": {"iptables": False}, "mtime": 1}]
+    facts = {"processes": [process("dockerd", [], contained=False)],
+             "config:dockerd --config-file=/etc/docker/daemon.json": [{"pid": 7, "documents": documents}]}  # fmt: skip
+    evidence = Evidence(Target("n1", "ssh"), "", facts)
+    target = TargetResult("n1", TargetKind.DOCKER_HOST, "", "ssh", (), (), TargetStatus.AUDITED, None, None)
+    controls = [c for c in docker.controls if c.key in keys]
+    failure = (Observation("daemon/dockerd", Status.FAIL, "", "made up"),)
+    found = [Finding("n1", "cis-docker", "1", c.id, c.key, "", 1, "", c.severity, Status.FAIL, "", failure) for c in controls]
+    cases = [Case(c, f, target, evidence) for c, f in zip(controls, found, strict=True)]
+    steps = plan("r", target, cases, PLANNERS).steps
+    assert [isinstance(s.action, ByHand) for s in steps] == ([False, False] if together else [True])
+
+
 EVIL = "EVIL{{ lookup('pipe', 'id') }}{% x %}"
 
 

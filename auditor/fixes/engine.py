@@ -86,12 +86,22 @@ def engine_settings(fixes: Sequence[tuple[EngineSetting, Case]]) -> Iterator[Ste
         if isinstance(daemon, str):
             yield _by_hand(fix, case, f"{_said(fix, DEFAULT_FILE)} and restart the engine; {daemon}")
             continue
+        if fix.key == "icc" and fix.value is False and _filters_nothing(daemon) and not any(f.key == "iptables" for f, _ in fixes):
+            words = f"{_said(fix, daemon.path)} after iptables there, which is off: the engine doesn't start with both off"
+            yield _by_hand(fix, case, words)
+            continue
         given = tuple(daemon.flag(fix.key))
         if given and not _so_already(fix, given):
             flagged.append((fix, case, daemon, given))
         elif not given:
             yield from _set(fix, case, daemon)
     yield from _without_flags(flagged)
+
+
+def _filters_nothing(daemon: Daemon) -> bool:
+    """Whether the engine was told to leave the packet filter alone."""
+    given = daemon.flag("iptables")
+    return flags.boolean_of(given[-1]) is False if given else (daemon.settings or {}).get("iptables") is False
 
 
 def find(case: Case) -> Daemon | str:
