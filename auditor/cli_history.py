@@ -159,11 +159,11 @@ def history(context: click.Context, /, **options: Any) -> None:
         asked = {"target": options["target"], "benchmark": options["benchmark"], "since": since}
         runs = store.history(options["count"] if not options["failures"] else 1_000_000, **asked)
         full = next((r for r in runs if r.kind == "full" and r.status != "running"), None)
+        name, _, version = (options["benchmark"] or "").partition("@")
         if options["failures"]:
             if full is None:
                 click.echo("no full run yet")
                 return
-            name, _, version = (options["benchmark"] or "").partition("@")
             found = [
                 (d, a)
                 for d, a in trends.failures(store, full.id)
@@ -173,7 +173,8 @@ def history(context: click.Context, /, **options: Any) -> None:
             return
         listing.show_history(runs)
         if full is not None:
-            listing.show_trend(trends.trend(store, full.id, options["count"]))
+            trend = trends.trend(store, full.id, options["count"], options["target"])
+            listing.show_trend({b: points for b, points in trend.items() if name in ("", b)})
 
 
 @history.command()

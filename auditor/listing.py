@@ -33,7 +33,7 @@ def _print_table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[st
         table.add_row(*(Text(clean(cell)) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal:  # a file or a pipe has no width of its own
-        console.width = 120
+        console.width = 140
     console.print(table)
 
 
@@ -42,11 +42,17 @@ def _kind(run: RunSummary) -> str:
 
 
 def show_history(runs: Sequence[RunSummary]) -> None:
-    """Print runs, one a line."""
-    columns = [("run", False), ("started", False), ("kind", False), ("targets", True), ("audited", True), ("score %", True),
+    """Print runs, a line for each benchmark that had something to judge in it."""
+    columns = [("run", False), ("started", False), ("kind", False), ("audited", True), ("benchmark", False), ("score %", True),
                ("coverage %", True), ("fail", True), ("error", True)]  # fmt: skip
-    rows = [[r.id, r.started, _kind(r), str(r.targets), str(r.audited), percent(r.score),
-             percent(r.coverage), str(r.counts.fail), str(r.counts.error)] for r in runs]  # fmt: skip
+    rows = []
+    for r in runs:
+        head = [r.id, r.started, _kind(r), f"{r.audited} of {r.targets}"]
+        for f in [f for f in r.benchmarks if f.coverage is not None]:
+            rows.append([*head, f.benchmark, percent(f.score), percent(f.coverage), str(f.fail), str(f.error)])
+            head = [""] * len(head)
+        if head[0]:
+            rows.append([*head, "", "-", "-", str(r.counts.fail), str(r.counts.error)])
     _print_table(columns, rows) if rows else print("no runs, or none that fits the options")  # noqa: T201
 
 
@@ -55,6 +61,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def _bars(values: Sequence[float | None]) -> str:
     """Return small bars from the lowest of the values to the highest; a blank for none."""
+    values = [v if v is None else round(v, 1) for v in values]  # as they are shown: no cliff between two equal figures
     present = [v for v in values if v is not None]
     low, span = min(present, default=0), (max(present, default=0) - min(present, default=0)) or 1
     return "".join(" " if v is None else _BARS[int((v - low) / span * (len(_BARS) - 1))] for v in values)
@@ -65,10 +72,12 @@ def show_trend(trend: Mapping[str, Sequence[TrendPoint]]) -> None:
     for benchmark, points in trend.items():
         if len(points) > 1:
             first, last = points[0], points[-1]
+            kinds = dict.fromkeys(p.version for p in points)
+            unlike = f"; judged by {clean('; '.join(kinds), 300)}" if len(kinds) > 1 else ""
             print(  # noqa: T201
                 f"\n{clean(benchmark)}, {len(points)} comparable runs: score {_bars([p.score for p in points])} "
                 f"{percent(first.score)} to {percent(last.score)}; open failures {_bars([p.fail for p in points])} "
-                f"{first.fail} to {last.fail}; errors {first.error} to {last.error}"
+                f"{first.fail} to {last.fail}; errors {first.error} to {last.error}{unlike}"
             )
 
 

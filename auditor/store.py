@@ -36,16 +36,26 @@ class StoreError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """A benchmark (name and version) in a run: means over its targets in percent, None where there are none, and findings."""
+
+    benchmark: str
+    score: float | None
+    coverage: float | None
+    fail: int
+    error: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A line of the history. ``score`` and ``coverage`` are means over the scores, in percent; None where there are none."""
+    """A line of the history."""
 
     id: str
     started: str
     finished: str
     targets: int
     audited: int
-    score: float | None
-    coverage: float | None
+    benchmarks: tuple[Figures, ...]  # a mean over several of them would say nothing
     counts: Counts
     status: str = "finished"  # or "running" (or killed), or "interrupted"
     kind: str = "full"  # or "re-check" or "demo": what these found is no measure of the whole
@@ -383,16 +393,23 @@ def _line(error: BaseException | None) -> str:
 
 def _summary(run: Any, targets: list[Any], scores: list[Any], *, baseline: bool) -> RunSummary:
     counts = {n: sum(getattr(s, n) for s in scores) for n in counts_document(Counts())}
+    by_benchmark: dict[str, list[Any]] = {}
+    for s in scores:
+        by_benchmark.setdefault(f"{s.benchmark} {s.version}", []).append(s)
     return RunSummary(
         id=run.id,
         started=run.started,
         finished=run.finished,
         targets=len(targets),
         audited=sum(t.status == TargetStatus.AUDITED.value for t in targets),
-        score=mean(s.score for s in scores),
-        coverage=mean(s.coverage for s in scores),
+        benchmarks=tuple(_figures(ref, found) for ref, found in by_benchmark.items()),
         counts=Counts(counts.pop("pass"), **counts),
         status=run.status or FINISHED,
         kind=run.kind or "full",
         baseline=baseline,
     )
+
+
+def _figures(ref: str, scores: list[Any]) -> Figures:
+    return Figures(ref, mean(s.score for s in scores), mean(s.coverage for s in scores), sum(s.fail for s in scores),
+                   sum(s.error for s in scores))  # fmt: skip

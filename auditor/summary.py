@@ -68,7 +68,9 @@ class Gates:
             return []
         values = [(s, figure(s)) for s in scores]
         low = [(s, v) for s, v in values if v is not None and v < bound]
-        lines = [f"{option} {bound:g}: {clean(s.target, 60)} has a {what} of {v:.1f} on {s.benchmark}" for s, v in low[:_SHOWN]]
+        lines = [
+            f"{option} {bound:g}: {clean(s.target, 60)} has a {what} of {percent(v)} on {s.benchmark}" for s, v in low[:_SHOWN]
+        ]
         if len(low) > _SHOWN:
             lines.append(f"{option} {bound:g}: and {len(low) - _SHOWN} more")
         if all(v is None for _, v in values):
@@ -94,8 +96,8 @@ def _adjusted_coverage(s: Score) -> float | None:
 
 
 def percent(value: float | None) -> str:
-    """Return a percentage with one digit, a dash for none."""
-    return "-" if value is None else f"{value:.1f}"
+    """Return a percentage with one digit, never rounded up to 100; a dash for none."""
+    return "-" if value is None else f"{min(value, 99.9) if value < 100 else value:.1f}"
 
 
 def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:

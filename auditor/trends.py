@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.past import Age, Past, TrendPoint
 from auditor.results import registers_of
+from auditor.rows import column
 from auditor.score import mean
 from auditor.store import RUNNING, Store
 
@@ -27,14 +28,14 @@ def past_of(store: Store, run: str, points: int = POINTS) -> Past:
         return Past(_trend(store, connection, run, points), _ages(store, connection, run))
 
 
-def trend(store: Store, run: str, points: int = POINTS) -> Mapping[str, tuple[TrendPoint, ...]]:
+def trend(store: Store, run: str, points: int = POINTS, target: str | None = None) -> Mapping[str, tuple[TrendPoint, ...]]:
     """Return the figures of a run and of the comparable ones before it, by benchmark; raises `StoreError`.
 
     Comparable is what was neither a re-check nor a demo, and asked for the same levels and controls. Of each only the targets
-    count that the run has too, so that a fleet that grows doesn't look like one that changes.
+    count that the run has too, so that a fleet that grows doesn't look like one that changes; with ``target`` that one alone.
     """
     with store.plainly(), store.reading() as connection:
-        return _trend(store, connection, run, points)
+        return _trend(store, connection, run, points, target)
 
 
 def failures(store: Store, run: str) -> list[tuple[dict[str, Any], Age]]:
@@ -72,7 +73,9 @@ def _until(store: Store, connection: sa.Connection, run: str) -> list[Any]:
     return list(rows[at:])
 
 
-def _trend(store: Store, connection: sa.Connection, run: str, points: int) -> dict[str, tuple[TrendPoint, ...]]:
+def _trend(
+    store: Store, connection: sa.Connection, run: str, points: int, target: str | None = None
+) -> dict[str, tuple[TrendPoint, ...]]:
     import sqlalchemy as sa
 
     rows = _until(store, connection, run)
@@ -82,7 +85,8 @@ def _trend(store: Store, connection: sa.Connection, run: str, points: int) -> di
     same = [r for r in rows if _scope(r.document) == scope][:points] if scope is not None else []
     s = store.tables.scores.alias("s")
     own = store.tables.scores.alias("own")
-    shared = sa.select(own.c.target, own.c.benchmark).where(own.c.run == run).distinct().subquery()
+    wanted = () if target is None else (own.c.target == column(target),)
+    shared = sa.select(own.c.target, own.c.benchmark).where(own.c.run == run, *wanted).distinct().subquery()
     query = sa.select(s.c.run, s.c.benchmark, s.c.version, s.c.target, s.c.score, s.c.fail, s.c.error).join(
         shared, sa.and_(shared.c.target == s.c.target, shared.c.benchmark == s.c.benchmark)
     )

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reports
-from auditor import score
+from auditor import listing, score
 from auditor.model import AuditRun, Finding, Observation, Severity, Status, TargetStatus
 from auditor.past import Age, Past
 from auditor.registers import Change, Registers
 from auditor.store import Store, StoreError
+from auditor.summary import percent
 from auditor.trends import failures, past_of, trend
 from tests.support import sample_run, stores
 
@@ -159,6 +160,31 @@ def test_a_trend_says_where_the_tailoring_was_another(url: str) -> None:
     runs = (tailored(1, after="8"), tailored(2), tailored(3, place="renamed.yaml:9"))
     with saved(url, *runs) as store:
         assert [p.version for p in trend(store, "run-03")["cis-docker"]] == ["1.6.0 (other tailoring)", "1.6.0", "1.6.0"]
+
+
+def test_figures_of_each_benchmark_stand_by_themselves(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def both(n: int) -> AuditRun:
+        made = run(n, PASS, FAIL, targets=("web-1", "web-2"))
+        other = [dataclasses.replace(f, benchmark="shop", version="1", status=PASS) for f in made.findings[:1]]
+        found = [*made.findings, *other, *(dataclasses.replace(f, benchmark="idle", status=Status.NOT_APPLICABLE) for f in other)]
+        return dataclasses.replace(made, findings=tuple(found), scores=score.scores(found))
+
+    with saved(url, run(1, FAIL, FAIL), both(2)) as store:
+        listing.show_history(store.history())
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+        assert [line[-6:] for line in lines] == [
+            ["cis-docker", "1.6.0", "50.0", "100.0", "2", "0"],
+            ["shop", "1", "100.0", "100.0", "0", "0"],
+            ["cis-docker", "1.6.0", "0.0", "100.0", "2", "0"],
+        ]
+        assert lines[0][3:6] == ["2", "of", "2"]
+        assert [p.targets for p in trend(store, "run-02", target="web-1")["cis-docker"]] == [1, 1]
+        listing.show_trend(trend(store, "run-02"))
+        assert "0.0 to 50.0; open failures" in capsys.readouterr().out
+
+
+def test_no_figure_is_rounded_up_to_100() -> None:
+    assert [percent(v) for v in (99.96, 100.0, 99.94, 0.0, None)] == ["99.9", "100.0", "99.9", "0.0", "-"]
 
 
 def test_the_report_shows_trend_and_age(url: str) -> None:

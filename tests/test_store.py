@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from auditor.model import AuditRun, Counts, Finding, Observation, Score, Severity, Status, TargetStatus
+from auditor.score import mean
 from auditor.store import Store, StoreError, default_url
 from tests.support import postgres, sample_run, stores
 
@@ -50,7 +51,7 @@ def test_scores_keep_every_digit(url: str) -> None:
     with Store(url) as store:
         store.save(run)
         assert store.load().scores == run.scores
-        assert store.history()[0].score == 100 / 3
+        assert [f.score for f in store.history()[0].benchmarks] == [100 / 3]
 
 
 def test_text_that_databases_refuse_survives(url: str) -> None:
@@ -128,12 +129,17 @@ def test_history_of_one_target_or_benchmark(url: str) -> None:
         (whole,) = store.history()
         assert (whole.targets, whole.audited) == (len(run.targets), sum(t.status is TargetStatus.AUDITED for t in run.targets))
         assert whole.counts.total == len(run.findings)
-        assert whole.score == pytest.approx(sum(s.score or 0 for s in run.scores) / len(run.scores))
+        for f in whole.benchmarks:  # each by itself: a mean over several would change with what is judged
+            scores = [s for s in run.scores if f"{s.benchmark} {s.version}" == f.benchmark]
+            assert f.score == pytest.approx(mean(s.score for s in scores))
+            assert (f.fail, f.error) == (sum(s.counts.fail for s in scores), sum(s.counts.error for s in scores))
+        assert len({f.benchmark for f in whole.benchmarks}) == len(whole.benchmarks) > 1
         first = run.scores[0]
         (one,) = store.history(target=first.target)
-        assert (one.targets, one.score, one.coverage, one.counts) == (1, first.score, first.coverage, first.counts)
+        (figures,) = one.benchmarks
+        assert (one.targets, figures.score, figures.coverage, one.counts) == (1, first.score, first.coverage, first.counts)
         (one,) = store.history(benchmark=f"{first.benchmark}@{first.version}", target=first.target)
-        assert one.score == first.score
+        assert [f.score for f in one.benchmarks] == [first.score]
         assert store.history(benchmark=first.benchmark)
         assert (
             store.history(benchmark=f"{first.benchmark}@0") == store.history(benchmark="none") == store.history(target="none") == []
