@@ -153,9 +153,12 @@ class _Reader:
             return error.problem
         if "gitVersion" not in answer:
             return Problem(Reason.UNPARSABLE, "GET /version: the answer names no version")
-        configuration = self._client.configuration
-        who = account_of(configuration.cert_file, self._headers(JSON).get("authorization", ""), self._user)
+        who = self._account()
         return {**answer, **({"account": who} if who else {})}
+
+    def _account(self) -> str:
+        certificate = self._client.configuration.cert_file
+        return account_of(certificate, self._headers(JSON).get("authorization", ""), self._user)
 
     def flags(self) -> Any:
         """Return the flags of the API server that answers, or the problem."""

@@ -113,6 +113,9 @@ class _Served(api._Reader):
         self._pages_left -= 1
         return self._body if self._pages_left >= 0 else b'{"kind": "List", "items": []}'
 
+    def _account(self) -> str:
+        return ""
+
     def close(self) -> None:
         """Nothing is open."""
 
