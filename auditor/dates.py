@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 _DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?([Zz]|[+-][0-9]{2}:[0-9]{2})?")
 _OFFSET = re.compile(r"([+-])([0-9]{2}):([0-9]{2})")
+#: Names that mean another zone on another machine.
+_OF_A_MACHINE = ("localtime", "posixrules")
 #: Years outside are slips of the pen, and would not survive being moved by an offset.
 YEARS = (2000, 2999)
 
@@ -28,7 +30,7 @@ def zone_of(word: str) -> tzinfo:
         return _offset(word)
     from zoneinfo import ZoneInfo
 
-    if re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", word):
+    if re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", word) and word not in _OF_A_MACHINE:
         with contextlib.suppress(ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError; a folder is an OSError
             return ZoneInfo(word)
     raise ValueError(f"{word!r} is no time zone known here: write UTC, an offset such as +01:00, or a name such as Europe/Berlin")

@@ -80,7 +80,20 @@ def test_what_is_no_day(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["Europe/Berln", "CET+1", "", "../../etc/passwd", "/etc/localtime", "+1:00", "Europe", "+25:00", "a b"]
+    "word",
+    [
+        "Europe/Berln",
+        "CET+1",
+        "",
+        "../../etc/passwd",
+        "/etc/localtime",
+        "+1:00",
+        "Europe",
+        "+25:00",
+        "a b",
+        "localtime",
+        "posixrules",
+    ],
 )
 def test_what_is_no_zone(word: str) -> None:
     with pytest.raises(ValueError, match="no time zone|no offset"):

@@ -293,6 +293,8 @@ def test_own_controls_are_held_to_the_same_rules(tmp_path: Path) -> None:
     assert not any("'own-question'" in s for s in said), "one mistake in a control doesn't make all that name it wrong"
     path = folder_with(tmp_path, shop_yaml=OWN["shop.yaml"].replace("own-question", "docker-daemon-icc"))
     assert any("'own-question' stands in no table of contents" in s for s in mistakes(path))
+    path = folder_with(tmp_path, shop_yaml=OWN["shop.yaml"].replace("benchmark:", "bench:"))
+    assert not any("stands in no table of contents" in s for s in mistakes(path)), "the table that holds it can't be read"
     path = folder_with(tmp_path, shop_yaml=OWN["shop.yaml"].replace("benchmark: shop", "benchmark: cis-docker"))
     assert any("'cis-docker' is a packaged benchmark" in s for s in mistakes(path))
     path = folder_with(
