@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from auditor.model import AuditRun, Counts, Status
+from auditor.registers import AttestationEntry, WaiverEntry
 from auditor.score import ADJUSTED_SCORE_FORMULA, COVERAGE_FORMULA, FLEET_FORMULA, SCORE_FORMULA
 from reports import plain
 from reports.text import percent, plural
@@ -27,6 +28,7 @@ def render(run: AuditRun) -> Iterator[bytes]:
         *_scores(view),
         *_targets(view),
         *_gaps(view),
+        *_tailored(view),
         *_marks(view),
         "Not affiliated with, endorsed or certified by the Center for Internet Security (CIS). Severities are this program's own.",
     ]
@@ -149,15 +151,30 @@ def _gaps(view: View) -> list[str]:
     return ["## Evidence that is missing", "\n".join(lines), *_more(len(view.gaps), "reason")]
 
 
+def _tailored(view: View) -> list[str]:
+    lines = [
+        f"- {_words(c.what.capitalize())} {_code(c.subject)} ({_words(c.scope)}): {_code(c.after)}, default {_code(c.before)}: "
+        f"{_words(c.reason or 'no reason given')}{f' ({_words(c.note)})' if c.note else ''}"
+        for c in view.run.registers.tailoring
+    ]
+    return ["## Tailoring", "\n".join(lines[:MOST]), *_more(len(lines), "change")] if lines else []
+
+
+def _scope(entry: WaiverEntry | AttestationEntry) -> str:
+    named = [*entry.targets, *(f"group {g}" for g in entry.groups), *getattr(entry, "subjects", ())]
+    return ", ".join(map(_code, named))
+
+
 def _marks(view: View) -> list[str]:
     registers = view.run.registers
     lines = [
-        f"- Waiver {_code(w.id)} of {_code(w.control)}, {w.state.value}, until {_code(w.expires)}: {_words(w.reason)}"
+        f"- Waiver {_code(w.id)} of {_code(w.control)} for {_scope(w)}, {w.state.value}, until {_code(w.expires)}: "
+        f"{_words(w.reason)}"
         for w in registers.waivers
     ]
     lines += [
-        f"- Attestation {_code(a.id)} of {_code(a.control)} as {_words(a.verdict)}, {a.state.value}, by {_code(a.by)}: "
-        f"{_words(a.statement)}"
+        f"- Attestation {_code(a.id)} of {_code(a.control)} for {_scope(a)} as {_words(a.verdict)}, {a.state.value}, "
+        f"by {_code(a.by)}: {_words(a.statement)}"
         for a in registers.attestations
     ]
     return ["## Waivers and attestations", "\n".join(lines[:MOST]), *_more(len(lines), "entry", "entries")] if lines else []

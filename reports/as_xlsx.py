@@ -73,6 +73,7 @@ def _write(run: AuditRun, out: IO[bytes]) -> None:
     )
     _sheet(book, heading, "Scores", rows.SCORE, rows.scores(run))
     _sheet(book, heading, "Targets", rows.TARGET, rows.targets(run))
+    _sheet(book, heading, "Tailoring", rows.CHANGE, rows.changes(run))
     _sheet(book, heading, "Waivers", rows.WAIVER, rows.waivers(run))
     _sheet(book, heading, "Attestations", rows.ATTESTATION, rows.attestations(run))
     book.close()

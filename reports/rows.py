@@ -137,6 +137,9 @@ WAIVER = (
     "id",
     "control",
     "benchmark",
+    "targets",
+    "groups",
+    "subjects",
     "reason",
     "owner",
     "approver",
@@ -146,18 +149,23 @@ WAIVER = (
     "state",
     "waived",
     "waived_in_part",
+    "note",
 )
-ATTESTATION = ("id", "control", "benchmark", "verdict", "by", "at", "statement", "evidence", "expires", "state", "findings")
+ATTESTATION = ("id", "control", "benchmark", "targets", "groups", "verdict", "by", "at", "statement", "evidence", "expires",
+               "state", "findings", "note")  # fmt: skip
 
 
 def waivers(run: AuditRun) -> Iterator[Row]:
     """Yield the cells of `WAIVER`."""
     for w in run.registers.waivers:
         yield (
-            *(cell(x) for x in (w.id, w.control, w.benchmark, w.reason, w.owner, w.approver, w.ticket, w.starts, w.expires)),
+            *map(cell, (w.id, w.control, w.benchmark)),
+            *(cell(", ".join(names)) for names in (w.targets, w.groups, w.subjects)),
+            *map(cell, (w.reason, w.owner, w.approver, w.ticket, w.starts, w.expires)),
             w.state.value,
             w.waived,
             w.partly,
+            cell(w.note),
         )
 
 
@@ -165,10 +173,22 @@ def attestations(run: AuditRun) -> Iterator[Row]:
     """Yield the cells of `ATTESTATION`."""
     for a in run.registers.attestations:
         yield (
-            *(cell(x) for x in (a.id, a.control, a.benchmark, a.verdict, a.by, a.at, a.statement, a.evidence, a.expires)),
+            *map(cell, (a.id, a.control, a.benchmark)),
+            *(cell(", ".join(names)) for names in (a.targets, a.groups)),
+            *map(cell, (a.verdict, a.by, a.at, a.statement, a.evidence, a.expires)),
             a.state.value,
             a.findings,
+            cell(a.note),
         )
+
+
+CHANGE = ("what", "subject", "scope", "before", "after", "reason", "place", "note")
+
+
+def changes(run: AuditRun) -> Iterator[Row]:
+    """Yield the cells of `CHANGE`: what the site tailored."""
+    for c in run.registers.tailoring:
+        yield tuple(map(cell, (c.what, c.subject, c.scope, c.before, c.after, c.reason, c.place, c.note)))
 
 
 def about(run: AuditRun) -> Iterator[Row]:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from auditor.model import Finding, Observation, Severity
-from auditor.registers import Registers
+from auditor.registers import Change, Registers
 from auditor.score import scores
 from reports import as_openreports, as_xlsx, plain, rows
 from tests.support import sample_run
@@ -49,13 +49,32 @@ def test_no_cell_of_a_table_begins_a_formula() -> None:
 def test_the_workbook_has_headings_filters_and_frozen_panes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(as_xlsx, "ROWS", 8)
     book = openpyxl.load_workbook(io.BytesIO(only("xlsx")))
-    assert book.sheetnames == ["About", "Findings", "Findings 2", "Subjects", "Subjects 2", "Subjects 3", "Scores", "Targets", "Waivers", "Attestations"]  # fmt: skip
+    assert book.sheetnames == ["About", "Findings", "Findings 2", "Subjects", "Subjects 2", "Subjects 3", "Scores", "Targets", "Tailoring", "Waivers", "Attestations"]  # fmt: skip
     for s in book:
         assert s.freeze_panes == "A2"
         assert s.auto_filter.ref
         assert all(c.value and c.font.bold for c in s[1])
     assert sum(s.max_row - 1 for s in book if s.title.startswith("Findings")) == len(RUN.findings)
     assert sum(s.max_row - 1 for s in book if s.title.startswith("Subjects")) == sum(len(f.observations) for f in RUN.findings)
+
+
+def test_workbook_and_summary_say_what_was_tailored_and_what_waivers_are_for() -> None:
+    change = Change(
+        "parameter", "docker-x", "groups prod", "allowed: []", "allowed: [`=A`]", "<b>routers</b>", "t.yaml:3", "no target is meant"
+    )
+    waiver = dataclasses.replace(
+        RUN.registers.waivers[0], targets=("web-*",), groups=("prod",), subjects=("container/=1",), note="why"
+    )
+    run = dataclasses.replace(RUN, registers=Registers((change,), (waiver,)))
+    (told,) = sheet(run, "Tailoring")
+    assert [told[k] for k in ("subject", "scope", "before", "after", "note")] == [
+        "docker-x", "groups prod", "allowed: []", "allowed: [`=A`]", "no target is meant",
+    ]  # fmt: skip
+    (told,) = sheet(run, "Waivers")
+    assert [told[k] for k in ("targets", "groups", "subjects", "note")] == ["web-*", "prod", "container/=1", "why"]
+    page = only("markdown", run).decode()
+    assert "- Parameter `docker-x` (groups prod): `` allowed: [`=A`] ``, default `allowed: []`: \\<b\\>routers" in page
+    assert f"- Waiver `{waiver.id}` of `{waiver.control}` for `web-*`, `group prod`, `container/=1`," in page
 
 
 @pytest.mark.parametrize("format_", FORMATS)
