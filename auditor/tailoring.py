@@ -197,6 +197,9 @@ class _Loader:
             if Path(name).is_absolute() or not there.is_relative_to(folder):
                 decoder.fail(part, f"{name!r} must be a path below the folder of this file")
                 continue
+            if there.exists() and not there.is_file():  # reading a pipe would wait for ever
+                decoder.fail(part, f"{name!r} is no file")
+                continue
             try:
                 texts.append((str(path.parent / name), read_text(there)))
             except InputError as error:

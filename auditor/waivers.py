@@ -266,7 +266,7 @@ def _attestation_entry(entry: Attestation, marker: _Marker, judged: set[str]) ->
     if state in (State.EXPIRED, State.NOT_YET_VALID) and tally.met[Status.MANUAL]:
         notes.insert(0, f"it would decide {_findings(tally.met[Status.MANUAL], 'finding')}")
     if tally.superseded:
-        notes.append(f"a later attestation counts for {_findings(tally.superseded, 'finding')}")
+        notes.append(f"another attestation, later or as late and worse, counts for {_findings(tally.superseded, 'finding')}")
     return AttestationEntry(
         **_common(entry), verdict=entry.verdict, by=entry.by, at=entry.at, statement=entry.statement, evidence=entry.evidence,
         state=state, note="; ".join(notes), findings=tally.complete,

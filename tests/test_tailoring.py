@@ -1,5 +1,6 @@
 """Tailoring files: a site's policy inputs, typed like the controls' own, and visible in the results."""
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -270,6 +271,12 @@ parameters:
     ]
     for words in expected:
         assert [s for s in said if s.startswith(words)], f"{words} not in\n" + "\n".join(said)
+
+
+def test_what_is_named_as_a_file_is_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    said = mistakes(folder_with(tmp_path, "tailoring: 1\nfiles: [pipe.yaml, own]\n"))
+    assert [s.partition("tailoring.yaml:")[2] for s in said] == ["2:9: 'pipe.yaml' is no file", "2:20: 'own' is no file"]
 
 
 def test_no_mistake_of_an_entry_hides_another_one(tmp_path: Path) -> None:
