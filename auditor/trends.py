@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def trend(store: Store, run: str, points: int = POINTS, target: str | None = Non
 
     Comparable is what was neither a re-check nor a demo, and asked for the same levels and controls. Of each only the targets
     count that the run has too, so that a fleet that grows doesn't look like one that changes; with ``target`` that one alone.
+    Of several versions that judged a target in one run the latest counts.
     """
     with store.plainly(), store.reading() as connection:
         return _trend(store, connection, run, points, target)
@@ -102,12 +104,20 @@ def _trend(
     result: dict[str, list[TrendPoint]] = {}
     for r in reversed(same):
         for benchmark in sorted({b for b, _ in found}):
-            if scores := found.get((benchmark, r.id)):
+            if scores := _once(found.get((benchmark, r.id), [])):
                 result.setdefault(benchmark, []).append(
                     TrendPoint(r.id, r.started, versions(r, scores), len({x.target for x in scores}),
                                mean(x.score for x in scores), sum(x.fail for x in scores), sum(x.error for x in scores))
                 )  # fmt: skip
     return {b: tuple(p) for b, p in result.items()}
+
+
+def _once(scores: list[Any]) -> list[Any]:
+    """Return one score a target: where several versions of the benchmark judged it, that of the latest one."""
+    latest: dict[str, Any] = {}
+    for s in sorted(scores, key=lambda s: [int(n) for n in re.findall("[0-9]+", s.version)]):
+        latest[s.target] = s
+    return list(latest.values())
 
 
 def _ages(store: Store, connection: sa.Connection, run: str) -> dict[Key, Age]:

@@ -162,6 +162,15 @@ def test_a_trend_says_where_the_tailoring_was_another(url: str) -> None:
         assert [p.version for p in trend(store, "run-03")["cis-docker"]] == ["1.6.0 (other tailoring)", "1.6.0", "1.6.0"]
 
 
+def test_a_trend_counts_a_target_once(url: str) -> None:
+    """A run may judge a target by several versions; neither their failures add up nor do their scores mix."""
+    old, new = run(1, FAIL, FAIL, version="1.10"), run(2, FAIL, FAIL, version="1.9")
+    found = (*new.findings, *run(2, FAIL, PASS, version="1.10").findings)
+    with saved(url, old, dataclasses.replace(new, findings=found, scores=score.scores(found))) as store:
+        points = trend(store, "run-02")["cis-docker"]
+        assert [(p.version, p.targets, p.score, p.fail) for p in points] == [("1.10", 1, 0, 2), ("1.10", 1, 50, 1)]
+
+
 def test_figures_of_each_benchmark_stand_by_themselves(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     def both(n: int) -> AuditRun:
         made = run(n, PASS, FAIL, targets=("web-1", "web-2"))
