@@ -9,7 +9,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class TrendPoint:
-    """A benchmark's figures in one run, over those of its targets that the run in question has too. ``score`` is in percent."""
+    """A benchmark's figures in one run, over those of its targets that the run in question has too.
+
+    ``score`` is the mean over ``targets``, those that have one, in percent.
+    """
 
     run: str
     started: str

@@ -106,18 +106,19 @@ def _trend(
         for benchmark in sorted({b for b, _ in found}):
             if scores := _once(found.get((benchmark, r.id), [])):
                 result.setdefault(benchmark, []).append(
-                    TrendPoint(r.id, r.started, versions(r, scores), len({x.target for x in scores}),
+                    TrendPoint(r.id, r.started, versions(r, scores), sum(x.score is not None for x in scores),
                                mean(x.score for x in scores), sum(x.fail for x in scores), sum(x.error for x in scores))
                 )  # fmt: skip
     return {b: tuple(p) for b, p in result.items()}
 
 
 def _once(scores: list[Any]) -> list[Any]:
-    """Return one score a target: where several versions of the benchmark judged it, that of the latest one."""
+    """Return one score a target that has one: where several versions of the benchmark judged it, that of the latest one."""
     latest: dict[str, Any] = {}
     for s in sorted(scores, key=lambda s: [int(n) for n in re.findall("[0-9]+", s.version)]):
         latest[s.target] = s
-    return list(latest.values())
+    scored = [s for s in latest.values() if s.score is not None]  # the others neither failed nor could not be judged
+    return scored or list(latest.values())
 
 
 def _ages(store: Store, connection: sa.Connection, run: str) -> dict[Key, Age]:

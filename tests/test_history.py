@@ -171,6 +171,14 @@ def test_a_trend_counts_a_target_once(url: str) -> None:
         assert [(p.version, p.targets, p.score, p.fail) for p in points] == [("1.10", 1, 0, 2), ("1.10", 1, 50, 1)]
 
 
+def test_a_trends_mean_counts_the_targets_that_have_a_score(url: str) -> None:
+    found = (*run(1, FAIL).findings, *run(1, Status.NOT_APPLICABLE, targets=("node-1",)).findings)
+    with saved(
+        url, dataclasses.replace(run(1, FAIL, targets=("web-1", "node-1")), findings=found, scores=score.scores(found))
+    ) as store:
+        assert [(p.targets, p.score, p.fail) for p in trend(store, "run-01")["cis-docker"]] == [(1, 0, 1)]
+
+
 def test_figures_of_each_benchmark_stand_by_themselves(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     def both(n: int) -> AuditRun:
         made = run(n, PASS, FAIL, targets=("web-1", "web-2"))
