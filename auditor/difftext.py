@@ -8,6 +8,7 @@ from typing import Any
 
 from auditor.diff import Change, Difference, Kind, fails
 from auditor.model import AuditRun, Finding, TargetStatus
+from auditor.score import is_waived
 from auditor.summary import percent
 from auditor.terminal import clean
 
@@ -158,4 +159,4 @@ def _verdict(finding: Finding | None) -> dict[str, Any] | None:
     if finding is None:
         return None
     return {"benchmark": finding.benchmark, "version": finding.version, "id": finding.id, "status": finding.status.value,
-            "waived": finding.waiver is not None and finding.waiver.complete}  # fmt: skip
+            "waived": is_waived(finding), "attested": finding.attestation and finding.attestation.verdict}  # fmt: skip

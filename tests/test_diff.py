@@ -199,6 +199,8 @@ def test_a_failure_that_a_person_attested_is_called_that() -> None:
     for before, note in ((run(finding(MANUAL)), "was manual, now attested as fail"), (run(attested), "attested as fail")):
         (change,) = diff(before, run(attested, name="r2")).changes
         assert change.note == note
+    (told,) = json.loads(to_json(diff(before, run(attested, name="r2"))))["changes"]
+    assert (told["after"]["status"], told["after"]["attested"], told["gates"]) == ("manual", "fail", False)
 
 
 runs = st.lists(
