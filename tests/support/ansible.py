@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,11 @@ class Ansible:
             "ANSIBLE_REMOTE_USER": "root", "ANSIBLE_REMOTE_PORT": str(self.host.port), "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
         }  # fmt: skip
         argv = [str(program()), "-i", str(self.fixes / "inventory.yml"), str(self.fixes / f"{target}.yml"), *options]
-        done = subprocess.run(argv, capture_output=True, env=env, cwd=self.home, check=False, timeout=300, text=True)
+        with tempfile.TemporaryDirectory(prefix="cp") as sockets:  # below a test's own folder their paths would be too long
+            env["ANSIBLE_SSH_CONTROL_PATH_DIR"] = sockets
+            done = subprocess.run(argv, capture_output=True, env=env, cwd=self.home, check=False, timeout=300, text=True)
+            for socket in Path(sockets).iterdir():
+                subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "host"], capture_output=True, check=False)
         said = done.stdout + done.stderr
         assert done.returncode == 0, said[-6000:]
         assert "fatal:" not in said, said[-6000:]
