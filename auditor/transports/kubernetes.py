@@ -7,7 +7,7 @@ several times the CPU and memory of what is needed here.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +21,9 @@ from auditor.facts.kubernetes import KINDS, SERVER_FIELDS, Kind, Objects, Server
 from auditor.facts.projection import decoder
 from auditor.facts.redact import redact_args, redact_data
 from auditor.model import Problem, Reason
+from auditor.transports import kubelogin
 from auditor.transports.base import TargetError
-from auditor.transports.kubeaccount import account_of, user_of
+from auditor.transports.kubeaccount import account_of
 
 PAGE_OBJECTS = 500
 MAX_PAGE_BYTES = 64 * 1024 * 1024
@@ -104,29 +105,32 @@ def _unknown(key: str) -> Problem:
     return Problem(Reason.ABSENT, f"{key!r} is not asked of a cluster")
 
 
-def _configured(spec: ClusterSpec) -> tuple[Any, str]:
-    """Return the package's client for a spec and the kubeconfig's name of the user; raises `TargetError` with one line."""
+def _configured(spec: ClusterSpec) -> tuple[Any, str, Callable[[], None]]:
+    """Return the package's client for a spec, the kubeconfig's name of the user, and what frees the keys.
+
+    Raises `TargetError` with one line.
+    """
     from kubernetes import client  # imported here: it is slow, and only clusters need it
     from kubernetes import config as loaders
 
     config: Any = loaders  # has no types
     configuration = client.Configuration()
     named = f"kubeconfig {spec.kubeconfig}" if spec.kubeconfig else "the default kubeconfig"
-    user = ""
+    user, free = "", configuration.api_key.clear
     try:
         if spec.in_cluster:
             named = "the service account of this pod"
             config.load_incluster_config(client_configuration=configuration)
         else:
             path = str(Path(spec.kubeconfig).expanduser()) if spec.kubeconfig else None
-            # persist_config would write refreshed tokens into the user's file.
-            config.load_kube_config(path, spec.context or None, configuration, persist_config=False)
-            user = user_of(config.list_kube_config_contexts(path), spec.context)
-        return client.ApiClient(configuration), user
+            user, free = kubelogin.configured(path, spec.context, spec.timeout, configuration)
+        return client.ApiClient(configuration), user, free
+    except TargetError:
+        raise
     except Exception as error:  # noqa: BLE001 - a foreign file and foreign plugins: whatever breaks in them is this target's error
         where = f"{named}, context {spec.context}" if spec.context else named
-        # Other errors may quote the file, and tokens stand there.
-        said = f": {_line(error)}" if isinstance(error, config.ConfigException | OSError) else ""
+        # Other errors may quote the file, and tokens stand there; so does this one where a key is missing.
+        said = f": {_line(str(error).partition('{')[0])}" if isinstance(error, config.ConfigException | OSError) else ""
         raise TargetError(Problem(Reason.UNREACHABLE, f"{where} can't be used ({type(error).__name__}){said}")) from None
 
 
@@ -134,7 +138,7 @@ class _Reader:
     """Reads one cluster, one request after the other over a connection that is kept."""
 
     def __init__(self, spec: ClusterSpec) -> None:
-        self._client, self._user = _configured(spec)
+        self._client, self._user, self._free = _configured(spec)
         self._timeout = spec.timeout
         self._listed = False  # a list was answered: we are somebody to this server
         self._timeouts = 0
@@ -142,6 +146,7 @@ class _Reader:
 
     def close(self) -> None:
         self._client.rest_client.pool_manager.clear()
+        self._free()
 
     def server(self) -> Any:
         """Ask who is there. Nobody there is the end of this target's audit."""
@@ -316,7 +321,11 @@ class _Reader:
     def _headers(self, accept: str) -> dict[str, str]:
         """Return the headers of a request; the package renews tokens when it is asked for them."""
         headers = {"Accept": accept, "User-Agent": "cis-auditor"}
-        for setting in self._client.configuration.auth_settings().values():
+        try:
+            settings = self._client.configuration.auth_settings()
+        except TargetError as error:  # it had a token before, which is over
+            raise _Unanswered(0, error.problem.reason, error.problem.detail) from None
+        for setting in settings.values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
         return headers
