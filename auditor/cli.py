@@ -95,7 +95,7 @@ scanning = _options(
     ),
 )
 storing = _options(
-    click.option("--store", metavar="URL", help="Run history: a database URL [an SQLite file below ~/.local/state]."),
+    session.storing(),
 )
 collecting = _options(
     click.option("-i", "--inventory", type=click.Path(dir_okay=False, path_type=Path), help="What to audit [this machine]."),

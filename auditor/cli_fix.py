@@ -37,7 +37,7 @@ _ENDINGS = {"shell": "sh", "ansible": "yml", "markdown": "md"}
 @click.option(
     "--tailoring", type=click.Path(dir_okay=False, path_type=Path), help="The tailoring file with the run's own controls."
 )
-@click.option("--store", metavar="URL", help="Run history: a database URL [an SQLite file below ~/.local/state].")
+@session.storing()
 def fix(run: str, output: Path | None, **options: Any) -> None:
     """Write, per target, commands or tasks for what failed in a run: its folder, its results.json, or what the history calls it.
 
@@ -256,7 +256,9 @@ def _written(plan: Plan, formats: Sequence[str]) -> Iterator[tuple[str, str, int
 
     name = file_name(plan.target)
     for word in formats:
-        yield f"{name}.{_ENDINGS[word]}", _writer(word)(plan), 0o700 if word == "shell" else 0o600
+        # A target called inventory leaves that file's name to the inventory of the playbooks.
+        plain = file_name(f"{plan.target}/playbook") if (name, word) == ("inventory", "ansible") else name
+        yield f"{plain}.{_ENDINGS[word]}", _writer(word)(plan), 0o700 if word == "shell" else 0o600
     for project, document in overrides(plan).items():
         yield f"{name}.compose-{project}.yaml", override_text(document, plan, __version__), 0o600
 

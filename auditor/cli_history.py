@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from auditor.runs import Part
 
 _SEVERITIES = ("critical", "high", "medium", "low")
-_STORE = click.option("--store", metavar="URL", help="Run history: a database URL [an SQLite file below ~/.local/state].")
+_STORE = session.storing()
 _DAYS = re.compile(r"([0-9]{1,5})d")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{5,8}Z?)?")
 

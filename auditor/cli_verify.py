@@ -21,7 +21,7 @@ _SHOWN = 200
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--key", "keys", multiple=True, metavar="PUBLICKEY", type=click.Path(dir_okay=False, path_type=Path),
               help="A public key to trust, PEM or OpenSSH (repeatable) [your own].")  # fmt: skip
-@click.option("--store", metavar="URL", help="Hold the runs against this run history too.")
+@session.storing("Hold the runs against this run history too.")
 @click.option("--history", is_flag=True, help="The same with your own run history.")
 def verify(folders: tuple[Path, ...], keys: tuple[Path, ...], store: str | None, history: bool) -> None:  # noqa: FBT001
     """Check signed runs: say what was altered, is missing, was added or re-ordered.

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,14 @@ LOCK_SECONDS = 30
 CONNECT_SECONDS = 10
 #: The advisory lock of PostgreSQL that writers of one history share and that its maker, its upgrade and its pruning hold alone.
 _ADVISORY = 0x636973_61756469
+
+
+_PASSWORD = re.compile(r"[^:/?]*://[^:/?]*:[^@]+@|.*[?&](ssl)?password=", re.DOTALL)
+
+
+def holds_password(url: str) -> bool:
+    """Return whether a database URL holds a password, or might: it must not stand in a list of processes."""
+    return _PASSWORD.match(url) is not None
 
 
 def engine_of(url: sa.URL) -> sa.Engine:

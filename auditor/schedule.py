@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from auditor import __version__
+from auditor.databases import holds_password
 from auditor.inventory import EngineSpec, HostSpec, Inventory, local_inventory
 from auditor.privileges import Subject, cluster_role
 from auditor.yamlfile import InputError, Mistake
@@ -94,8 +95,12 @@ class Job:
 def job(inventory: Inventory | None, options: Mapping[str, Any]) -> Job:
     """Return what is to be scheduled; None is the machine itself. Raises `InputError` for what must not stand in a command."""
     store = options.get("store")
-    if store and urlsplit(store).password:
+    if store and holds_password(store):
         raise refuse("--store", "a password would stand in the file and in the list of processes; leave it to ~/.pgpass")
+    try:
+        _ = urlsplit(store or "").port
+    except ValueError:
+        raise refuse("--store", "is no database URL") from None
     for host in inventory.hosts if inventory else ():
         if host.ssh.password_prompt or host.ssh.passphrase_prompt:
             raise refuse(host.name, "nobody is there to answer a prompt: use a key, a file or an environment variable")

@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from reports import Options
 
 
+def storing(said: str = "Run history: a database URL [an SQLite file below ~/.local/state].") -> Callable[[Any], Any]:
+    """Return the option ``--store``. A password in it is refused: everybody on the machine could read it."""
+    return click.option("--store", metavar="URL", callback=_without_password, help=said)
+
+
+def _without_password(_: click.Context, __: click.Parameter, url: str | None) -> str | None:
+    from auditor.databases import holds_password
+
+    if url and holds_password(url):
+        raise click.UsageError(
+            "--store: a password stands in the list of processes; leave it to ~/.pgpass, PGPASSFILE or PGPASSWORD"
+        )
+    return url
+
+
 def packaged_library() -> Library:
     """Return the benchmarks that come with the program."""
     from auditor.catalogue import packaged

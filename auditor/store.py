@@ -85,8 +85,8 @@ class Store:
 
         try:
             parsed = sa.make_url(url or default_url())
-        except sa.exc.ArgumentError:
-            raise StoreError(f"{url!r} is no database URL such as sqlite:////path/to/history.sqlite") from None
+        except (sa.exc.ArgumentError, ValueError):  # it is not quoted: a password may stand anywhere in it
+            raise StoreError("what was given is no database URL such as sqlite:////path/to/history.sqlite") from None
         # Its name in messages: where a password is part of the URL it is not shown, nor what else an URL may say.
         shown = parsed.set(query={}) if parsed.get_backend_name() != "sqlite" else parsed
         self.name = parsed.database or str(parsed) if shown is parsed else shown.render_as_string()

@@ -227,6 +227,7 @@ def test_the_test_sees_a_bad_pod(manifests: dict[str, list[dict[str, Any]]], tmp
         (("systemd", "--program", "/bin/true", "--on-calendar", "daily\nExecStart=x"), "calendar event"),
         (("cron", "--user", "a b"), "not the name of an account"),
         (("cron", "--store", "postgresql://a:secret@db/x"), "a password would stand in the file"),
+        (("kubernetes", "--store", "postgresql://a@db:secret/x"), "is no database URL"),
         (("cron", "--only", "5.4\nx"), "there is no control"),
     ],
 )

@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from auditor.cli import cli
+from auditor.databases import holds_password
 from auditor.model import AuditRun, Counts, Finding, Observation, Score, Severity, Status, TargetStatus
 from auditor.score import mean
 from auditor.store import Store, StoreError, default_url
@@ -315,3 +318,27 @@ def test_large_run_is_written_in_bulk(url: str) -> None:
         store.save(run)
         assert time.process_time() - start < 10
         assert store.load() == run
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://a:hunter2@db/x", "postgresql://a:hunt/er2@[db/x", "postgresql://db/x?user=a&password=hunter2", "a://b:hunter2@"],
+)
+@pytest.mark.parametrize("command", ["history", "audit --demo", "report latest", "fix", "verify .", "history prune --keep 1"])
+def test_a_password_in_a_url_is_refused(url: str, command: str) -> None:
+    done = CliRunner().invoke(cli, [*command.split(), "--store", url])
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit)
+    assert "a password stands in the list of processes" in done.output
+    assert "hunter2" not in done.output
+
+
+@pytest.mark.parametrize("url", ["postgresql://db:hunter2/x", "postgresql//a:hunter2@db", "//a:hunter2", "hunter2"])
+def test_what_is_no_url_is_not_quoted(url: str) -> None:
+    assert one_line(url) == "what was given is no database URL such as sqlite:////path/to/history.sqlite"
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:////a:b@c/x?y", "sqlite:///a/x.sqlite", "postgresql://a@db:5432/x", "postgresql:///x?host=/a@b:c"]
+)
+def test_urls_without_a_password(url: str) -> None:
+    assert not holds_password(url)
