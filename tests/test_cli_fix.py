@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from auditor import session
 from auditor.audit import Selection
 from auditor.cli import cli
-from auditor.evidence import load, save
+from auditor.evidence import digest, load, save
 from auditor.model import AuditRun, Status
 from auditor.registers import WaiverMark
 from auditor.results import to_json
@@ -69,6 +69,24 @@ def test_files_a_target(folder: Path, tmp_path: Path) -> None:
     assert "'cis-docker 2.2'" in script
     assert "# without a fix: cis-docker 2.1" in script
     assert "## Failures without a fix" in (tmp_path / "out" / "web-1.md").read_text()
+
+
+def test_a_target_may_be_called_inventory(run: AuditRun, tmp_path: Path) -> None:
+    """Its playbook is not where the inventory of all playbooks is."""
+    bundle = load(DEMO / "web-1.evidence.json")
+    named = dataclasses.replace(bundle, target=dataclasses.replace(bundle.target, name="inventory"))
+    path = save(named, tmp_path)
+    target = dataclasses.replace(
+        next(t for t in run.targets if t.name == "web-1"), name="inventory", evidence_sha256=digest(load(path))
+    )
+    findings = tuple(dataclasses.replace(f, target="inventory") for f in run.findings if f.target == "web-1")
+    (tmp_path / "results.json").write_bytes(to_json(dataclasses.replace(run, targets=(target,), findings=findings, scores=())))
+    result = fix(tmp_path / "results.json", "--evidence", tmp_path, "-o", tmp_path / "out", "--format", "shell,ansible")
+    assert result.exit_code == 0, result.exception
+    books = [p for p in (tmp_path / "out").glob("*.yml") if "hosts: inventory" in p.read_text()]
+    assert len(books) == 1
+    assert books[0].name != "inventory.yml"
+    assert "ansible_host" in (tmp_path / "out" / "inventory.yml").read_text()
 
 
 def test_one_target_on_standard_output(folder: Path) -> None:

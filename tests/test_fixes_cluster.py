@@ -142,6 +142,8 @@ def test_the_strictest_level_wins_and_is_never_lowered(facts: dict[str, Any]) ->
     assert levels == {"namespace/default": "baseline", "namespace/empty-team": "restricted", "namespace/legacy": "restricted",
                       "namespace/monitoring": "restricted", "namespace/ci": "restricted"}  # fmt: skip
     assert "namespace/legacy" not in {s.subject for s, a in runs(planned(labelled)) if a.command[2] == "label"}
+    better = {a.wanted: a.also for _, a in runs(planned(facts)) if a.command[2] == "label"}
+    assert better == {"baseline": ("restricted",), "restricted": ()}, "what was labelled since the audit isn't lowered either"
 
 
 def test_one_patch_a_workload(facts: dict[str, Any]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,6 +231,33 @@ def test_modes_only_lose_bits() -> None:
 
 
 def test_names_that_ansible_takes_for_patterns() -> None:
-    names = {as_ansible.alias(n) for n in ("web:1", "web_1", "all,web", "!web", "-web", "~web.*", "web[1]")}
-    assert len(names) == 7
+    names = {as_ansible.alias(n) for n in ("web:1", "web_1", "all,web", "!web", "-web", "~web.*", "web[1]", "all", "ungrouped")}
+    assert len(names) == 9
+    assert not {"all", "ungrouped"} & names, "groups that are there without being named"
     assert all(n.replace("_", "").replace("-", "").replace(".", "").isalnum() and n[0] not in "-.!~" for n in names)
+
+
+def test_keys_wait_for_the_drop_in_that_takes_their_flags_away(tmp_path: Path) -> None:
+    """dockerd refuses to start with both: where the drop-in can't be written, the keys stay out."""
+    after = After("Restart", service="docker")
+    there, other = tmp_path / "taken", After("Another", command=("true",))
+    there.mkdir()  # no file can be written where a folder is
+    actions = ((HaveLines(str(there), ("x",), whole=True), after), (HaveLines(str(tmp_path / "key"), ("y",)), after),
+               (HaveLines(str(tmp_path / "free"), ("z",)), other))  # fmt: skip
+    steps = tuple(Step(action=a, controls=("b 1",), subject="s", words="w", after=then) for a, then in actions)
+    plan = Plan(run="r", target="t", kind="docker-host", address="", steps=steps)
+    (play,) = yaml.load(as_ansible.render(plan), Loader=Loader)
+    blocks = [t for t in play["tasks"] if t.get("name") == "w"]
+    assert [b["vars"].get("cis_auditor_needs") for b in blocks] == [str(there), str(there), None]
+    assert "cis_auditor_needs not in cis_auditor_look.stdout_lines" in blocks[1]["when"]
+    trusting = as_shell.render(plan).replace("folder_ok() {", "folder_ok() {\n  return 0", 1).replace("$(id -u)", "0")
+    script = trusting.replace("/run/cis-auditor-fix.lock", f"{tmp_path}/lock").replace("/var/backups", str(tmp_path))
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=False, timeout=20)
+    assert "needs, failed" in done.stdout, done
+    assert (done.returncode, (tmp_path / "key").exists(), (tmp_path / "free").exists()) == (1, False, True)
+
+
+def test_a_playbook_keeps_links_and_their_files_modes() -> None:
+    """Ansible's copy would put a file of its own in the place of a link, with the mode of any new file."""
+    text = as_ansible.render(evil_plan())
+    assert text.count("ansible.builtin.copy:") == text.count("follow: true") > 2

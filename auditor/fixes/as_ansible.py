@@ -20,6 +20,8 @@ from auditor.fixes.words import DISTURBS, line, origin
 from auditor.fixes.yamltext import one_line
 
 _SYSTEMD = "cis_auditor_systemd.stat.exists"
+#: Names that mean more hosts than the one that bears it.
+_GROUPS = frozenset({"all", "ungrouped"})
 #: Letters of symbolic modes by class, each with its bit.
 _BITS = {"u": {"r": 0o400, "w": 0o200, "x": 0o100, "s": 0o4000}, "g": {"r": 0o40, "w": 0o20, "x": 0o10, "s": 0o2000},
          "o": {"r": 0o4, "w": 0o2, "x": 0o1, "t": 0o1000}}  # fmt: skip
@@ -33,7 +35,7 @@ done
 [ -z "$do" ] || { printf 'not three lines a change\\n' >&2; exit 3; }
 [ "$text" = "$old" ] || printf '%s' "${text%x}"
 """
-#: Prints the paths of "$@" that others could put another file in the place of, or whose folder isn't there.
+#: Prints the paths of "$@" that others could put another file in the place of, that have a second name, or that have no folder.
 _LOOK = """
 why() { printf '%s\\n' "$*" >&2; }
 newline='
@@ -43,9 +45,10 @@ check=yes pending=$pending$newline
 for path in "$0" "$@"; do
   asked=$path
   [ -d "${path%/*}" ] || asked=${path%/*/*}
-  trusted "$asked" || printf '%s\\n' "$path"
+  { trusted "$asked" && one_name "$real"; } || printf '%s\\n' "$path"
 done
 """
+_LEFT_OUT = "Left out, since others could put another file in their place or they have a second name (hard link): "
 _USE = (
     "    ansible-playbook -i inventory.yml THIS --check --diff          what would change; changes nothing",
     "    ansible-playbook -i inventory.yml THIS                         do what disturbs nothing and reload what can be reloaded",
@@ -95,7 +98,7 @@ def _said(text: str) -> str:
 def alias(target: str) -> str:
     """Return a target's name as inventories and playbooks have it: Ansible reads some characters as patterns."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", target).lstrip("-.") or "_"
-    return plain if plain == target else f"{plain[:80]}-{sha256(target.encode()).hexdigest()[:8]}"
+    return plain if plain == target and target not in _GROUPS else f"{plain[:80]}-{sha256(target.encode()).hexdigest()[:8]}"
 
 
 def inventory(plans: Iterable[Plan]) -> str:
@@ -127,11 +130,13 @@ def render(plan: Plan) -> str:
     if any(after.service for after in afters):
         tasks.append({"name": "Look for systemd", "tags": ["always"], "register": "cis_auditor_systemd",
                       "ansible.builtin.stat": {"path": "/run/systemd/system"}})  # fmt: skip
-    tasks += [_block(number, step, afters) for number, step in made]
+    # What a file of our own takes away (flags) must be gone before others say the same: without that file they would do harm.
+    needs = {s.after: s.action.path for _, s in made if s.after is not None and isinstance(s.action, HaveLines) and s.action.whole}
+    tasks += [_block(number, step, afters, needs) for number, step in made]
     tasks += [_in_place(path, steps, afters) for path, steps in files.items()]
     tasks += [_message(step) for step in by_hand]
     if paths:
-        words = "Left out, since others could put another file in their place: {{ cis_auditor_look.stdout_lines | join(', ') }}"
+        words = _LEFT_OUT + "{{ cis_auditor_look.stdout_lines | join(', ') }}"
         tasks.append({"name": "Say what was left out", "tags": ["always"], "ansible.builtin.debug": {"msg": words},
                       "when": "cis_auditor_look.stdout_lines | length > 0"})  # fmt: skip
     if edits:
@@ -163,18 +168,18 @@ def _time(run: str) -> dict[str, Any]:
 def _look(paths: Sequence[str], made: Sequence[tuple[int, Step]]) -> dict[str, Any]:
     """Return the task that finds out which paths nobody but root can have tampered with."""
     library = part("fix.sh")
-    functions = library[library.index("# folder_ok ") : library.index("# one_name ")]
+    functions = library[library.index("# folder_ok ") : library.index("# undo ")]
     pending = "".join(f"{s.action.path}\n" for _, s in made if isinstance(s.action, KeepBits | Own))
     script = _LOOK.replace("{functions}", functions)
     argv = ["/bin/sh", "-c", _Inert("pending=$(cat)\n" + script), *map(_inert, paths)]
     return {
-        "name": "Look for paths that others could put other files in the place of: these are left out",
+        "name": "Look for paths that others could put other files in the place of, or that have a second name: these are left out",
         "ansible.builtin.command": {"argv": argv, "stdin": _inert(pending)},
         "register": "cis_auditor_look", "check_mode": False, "changed_when": False, "tags": ["always"],
     }  # fmt: skip
 
 
-def _block(number: int, step: Step, afters: dict[After, str]) -> dict[str, Any]:
+def _block(number: int, step: Step, afters: dict[After, str], needs: dict[After, str]) -> dict[str, Any]:
     notify = afters[step.after] if step.after is not None and not step.after.path else ""
     tasks = _action(number, step, notify)
     block: dict[str, Any] = {"name": _said(step.words), "tags": _tags(step)}
@@ -182,6 +187,9 @@ def _block(number: int, step: Step, afters: dict[After, str]) -> dict[str, Any]:
     if path is not None:
         block["vars"] = {"cis_auditor_path": _inert(path)}
         block["when"] = "cis_auditor_path not in cis_auditor_look.stdout_lines"
+    if step.after in needs:
+        block["vars"] = {**block.get("vars", {}), "cis_auditor_needs": _inert(needs[step.after])}
+        block["when"] = [*([block["when"]] if path is not None else []), "cis_auditor_needs not in cis_auditor_look.stdout_lines"]
     return {**block, "block": tasks}
 
 
@@ -274,7 +282,8 @@ def _in_place(path: str, steps: Sequence[Step], afters: dict[After, str]) -> dic
     argv = ["/bin/sh", "-c", "{{ cis_auditor_edit }}", _inert(path)]
     changes = {"stdin": f"{{{{ {mark}_changes | join(cis_auditor_newline) }}}}", "strip_empty_ends": False}
     write: dict[str, Any] = {"name": _said(f"Put the new {path} in place"), **({"notify": notify} if notify else {}),
-                             "ansible.builtin.copy": {"content": f"{{{{ {mark}.stdout }}}}", "dest": _inert(path)}}  # fmt: skip
+                             "ansible.builtin.copy": {"content": f"{{{{ {mark}.stdout }}}}", "dest": _inert(path),
+                                                      "follow": True}}  # fmt: skip
     return {
         "name": _said(f"Change {path}"), "tags": list(dict.fromkeys(tag for s in steps for tag in _tags(s))),
         "when": f"{mark}_changes is defined", "vars": {"cis_auditor_path": _inert(path)},
@@ -307,7 +316,7 @@ def _json(
         "cis_auditor_value": "" if value is REMOVED else _inert(value),
         "cis_auditor_new": f"{{{{ {wanted} }}}}",
     }
-    file = {"content": "{{ cis_auditor_new | to_nice_json(indent=2, sort_keys=false) }}\n", "dest": _inert(path),
+    file = {"content": "{{ cis_auditor_new | to_nice_json(indent=2, sort_keys=false) }}\n", "dest": _inert(path), "follow": True,
             "mode": f"{{{{ '0600' if {mark} is failed else omit }}}}"}  # fmt: skip
     if validate:
         file["validate"] = " ".join((*validate, "%s"))
@@ -327,18 +336,19 @@ def _lines(action: HaveLines, change: dict[str, Any]) -> list[dict[str, Any]]:
     mode = f"{action.mode:04o}"
     if action.whole:
         text = "".join(f"{text}\n" for text in action.lines)
-        return [folder, {**change, "ansible.builtin.copy": {"content": _inert(text), "dest": _inert(action.path), "mode": mode}}]
+        file = {"content": _inert(text), "dest": _inert(action.path), "mode": mode, "follow": True}
+        return [folder, {**change, "ansible.builtin.copy": file}]
     one = {"path": _inert(action.path), "line": "{{ item }}", "create": True, "mode": mode}
     return [folder, {**change, "ansible.builtin.lineinfile": one, "loop": [_inert(text) for text in action.lines]}]
 
 
 def _run(mark: str, change: dict[str, Any], action: Run) -> list[dict[str, Any]]:
-    differs = f"{mark}.rc | default(1) != 0 or {mark}.stdout != cis_auditor_wanted"
+    differs = f"{mark}.rc | default(1) != 0 or {mark}.stdout not in cis_auditor_wanted"
     command: dict[str, Any] = {"argv": [_inert(a) for a in action.command]}
     if action.stdin:
         command |= {"stdin": _inert(action.stdin), "stdin_add_newline": False}
     shown = {"argv": [_inert(a) for a in action.shows]}
-    wanted = {"cis_auditor_wanted": _inert(action.wanted)}
+    wanted = {"cis_auditor_wanted": _inert([action.wanted, *action.also])}
     return [
         {"name": "Look whether it is so already", "ansible.builtin.command": shown, "register": mark, "check_mode": False,
          "changed_when": False, "failed_when": False},

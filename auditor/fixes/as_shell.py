@@ -94,8 +94,8 @@ def _action(action: Any) -> tuple[str, ...]:
             return ("stage_yaml", path, "unflag", program, flag)
         case SetFlag(path=path, program=program, flag=flag, value=value):
             return ("stage_yaml", path, "flag", program, f"{flag}={value}")
-        case Run(command=command, shows=shows, wanted=wanted, stdin=stdin):
-            return ("unless", wanted, stdin, str(len(shows)), *shows, *command)
+        case Run(command=command, shows=shows, wanted=wanted, stdin=stdin, also=also):
+            return ("unless", "\n".join((wanted, *also)), stdin, str(len(shows)), *shows, *command)
     raise TypeError(f"no way to write {type(action).__name__} in a script")
 
 

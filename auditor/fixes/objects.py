@@ -93,6 +93,7 @@ def namespace_labels(fixes: Sequence[tuple[NamespaceLabel, Case]]) -> Iterator[S
             words = f"{subject} enforces {present} already, and fails for another reason: {observation.actual}"
             yield _by_hand(case, observation, words, controls=labels)
             continue
+        stricter = LEVELS[LEVELS.index(value) + 1 :] if label == ENFORCE else ()
         command = kubectl(case, "label", "--overwrite", "namespace", name, f"{label}={value}")
         escaped = label.replace(".", r"\.")
         inside = f"/{name}/"
@@ -101,7 +102,8 @@ def namespace_labels(fixes: Sequence[tuple[NamespaceLabel, Case]]) -> Iterator[S
         dry = shlex.join((*command[:-5], "label", "--dry-run=server", *command[-4:]))
         shows = kubectl(case, "get", "namespace", name, f"--output=jsonpath={{.metadata.labels.{escaped}}}")
         yield Step(
-            action=Run(command, shows, value), controls=labels, subject=subject, words=f"Label {subject} with {label}={value}",
+            action=Run(command, shows, value, also=stricter), controls=labels, subject=subject,
+            words=f"Label {subject} with {label}={value}",
             effect=Effect.WORKLOADS,
             caution=f"Pods that don't comply are refused when they are made anew.{now} See before which ones don't: {dry}",
         )  # fmt: skip
@@ -142,9 +144,8 @@ def grant_review(_fix: GrantReview, case: Case) -> Iterator[Step]:
         words = f"Look at {observation.subject}: {observation.actual}"
         lines: tuple[str, ...] = ()
         if _LOOSE.fullmatch(name) and (not namespace or _NAME.fullmatch(namespace)):
-            lines = (
-                " ".join(kubectl(case, "get", kind, name, *((f"--namespace={namespace}",) if namespace else ()), "--output=yaml")),
-            )
+            where = (f"--namespace={namespace}",) if namespace else ()
+            lines = (shlex.join(kubectl(case, "get", kind, name, *where, "--output=yaml")),)
         yield _by_hand(case, observation, words, lines)
 
 

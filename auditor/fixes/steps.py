@@ -99,13 +99,15 @@ class HaveLines:
 class Run:
     """A command that changes something, unless ``shows`` prints exactly ``wanted`` already: both argument lists, no shell text.
 
-    The command is given ``stdin``. What ``shows`` can't tell (it fails) isn't as wanted.
+    ``also`` are outputs that are better still and left alone, in case they came about since the evidence was taken. The command is
+    given ``stdin``. What ``shows`` can't tell (it fails) isn't as wanted.
     """
 
     command: tuple[str, ...]
     shows: tuple[str, ...]
     wanted: str
     stdin: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

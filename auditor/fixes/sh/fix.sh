@@ -20,7 +20,7 @@ newline='
 '
 check='' disruptive='' list='' only=''
 store=/var/backups/cis-auditor lock=/run/cis-auditor-fix.lock
-saved='' pending='' due=$newline broken=$newline noted=''
+saved='' pending='' due=$newline broken=$newline unready=$newline noted=''
 counted_changed=0 counted_failed=0 counted_left=0 counted_ok=0 counted_hand=0
 locked=''
 
@@ -107,7 +107,10 @@ step() {
     say "left out      $number. [$controls] $words ($effect; --disruptive does it)"
     return 0
   fi
-  said=$("$@" 2>&1)
+  case $unready in
+    *"$newline$after$newline"*) said='a step before it, which this one needs, failed' && false ;;
+    *) said=$("$@" 2>&1) ;;
+  esac
   case $? in
     0) counted_ok=$((counted_ok + 1)); say "ok            $number. [$controls] $words" ;;
     10)
@@ -119,6 +122,8 @@ step() {
     *)
       counted_failed=$((counted_failed + 1))
       case $broken in *"$newline$after$newline"*) ;; *) broken="$broken$after$newline" ;; esac
+      # A drop-in takes flags away that mustn't stand beside the keys that follow: dockerd wouldn't start with both.
+      if [ "$1" = whole_file ] && [ -n "$after" ]; then unready="$unready$after$newline"; fi
       say "failed        $number. [$controls] $words: $(printf '%s' "$said" | tr -d '\000-\011\013-\037\177' | tr '\n' ' ')"
       ;;
   esac
@@ -375,12 +380,12 @@ first() {
   "$@"
 }
 
-# unless WANTED INPUT COUNT SHOWS... COMMAND...: give INPUT to COMMAND unless SHOWS, which has COUNT words, prints WANTED
+# unless WANTED INPUT COUNT SHOWS... COMMAND...: give INPUT to COMMAND unless SHOWS, which has COUNT words, prints a line of WANTED
 unless() {
   goal=$1 input=$2 length=$3
   shift 3
   now=$(first "$length" "$@" 2>/dev/null) || now='not known'
-  [ "$now" != "$goal" ] || return 0
+  case $newline$goal$newline in *"$newline$now$newline"*) return 0 ;; esac
   [ -z "$check" ] || return 10
   shift "$length"
   have "$1" || { why "there is no $1 here"; return 1; }
