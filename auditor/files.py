@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 
 def write_private(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write a file with mode 0600, whole or not at all; its folder is made with mode 0700. Content may come in parts."""
+    """Write a file with mode 0600, whole or not at all; its folder is made with mode 0700. Content may come in parts.
+
+    Until it is whole it has no name where the system can do that, so that of a process that was killed nothing is left.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    temporary.unlink(missing_ok=True)  # somebody else's would be readable by him
+    folder = os.open(path.parent, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        descriptor = _nameless(folder)
+        named = descriptor is None
+        if descriptor is None:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.writelines((content,) if isinstance(content, bytes) else content)
+            file.flush()
+            if not named:  # given a folder, Python asks for the file that the link leads to
+                os.link(f"/proc/self/fd/{descriptor}", temporary.name, src_dir_fd=folder, dst_dir_fd=folder)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(folder)
+
+
+def _nameless(folder: int) -> int | None:
+    """Return a new file without a name in an open folder, or None where there is no such thing."""
+    if hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").exists():
+        with contextlib.suppress(OSError):
+            return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    return None

@@ -22,9 +22,9 @@ class Scratch:
     def __init__(self, folder: Path) -> None:
         self._fd = -1  # to which nothing can be written
         with contextlib.suppress(OSError):
-            self._fd, name = tempfile.mkstemp(dir=folder)
+            with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+                self._fd = os.dup(file.fileno())
             weakref.finalize(self, os.close, self._fd)
-            Path(name).unlink()
         self._end = 0
         self._starts: list[int] = []
         self._left: list[bytes] = []

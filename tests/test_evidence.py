@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,27 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_file_has_no_name_until_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool) -> None:
+    """A kill in the middle leaves nothing; and what somebody put in the way is not written to."""
+    if not nameless:
+        monkeypatch.setattr("auditor.files._nameless", lambda _: None)
+    mine = f".x.{os.getpid()}"
+    theirs = (tmp_path / mine).open("wb+")
+    seen: list[list[str]] = []
+
+    def parts() -> Iterator[bytes]:
+        yield b"one"
+        seen.append([p.name for p in tmp_path.iterdir()])
+        yield b"two"
+
+    write_private(tmp_path / "x", parts())
+    assert seen == [[] if nameless else [mine]]
+    assert [(p.name, p.read_bytes(), stat.S_IMODE(p.stat().st_mode)) for p in tmp_path.iterdir()] == [("x", b"onetwo", 0o600)]
+    with theirs:
+        assert theirs.read() == b""
+
+
 def test_a_link_in_the_folder_is_replaced_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("precious")
@@ -173,8 +195,8 @@ def test_a_link_in_the_folder_is_replaced_not_followed(tmp_path: Path) -> None:
     assert not path.is_symlink()
     path.unlink()
     (folder / f".web-1.evidence.json.{os.getpid()}").symlink_to(outside)
-    with pytest.raises(OSError, match="symbolic links"):
-        save(FULL, folder)
+    assert save(FULL, folder) == path
+    assert [p.name for p in folder.iterdir()] == [path.name]
     assert outside.read_text() == "precious"
 
 
