@@ -315,6 +315,29 @@ def test_wrong_token(server):
     assert problem == Problem(Reason.DENIED, "the API server does not accept the credentials (401)")
 
 
+def test_a_token_that_expires_in_the_middle_loses_the_rest_and_not_what_was_read(server):
+    refusing = {k.path for n, k in KINDS.items() if n > "pods"}
+    server.statuses = dict.fromkeys(refusing, 401)
+    answers = collect(server)
+    assert sum(p.get("count", 1) for p in answers["objects:pods"]) == 10
+    lost = {k: v for k, v in answers.items() if k.removeprefix("objects:") in SERVED and k > "objects:pods"}
+    assert set(lost.values()) == {Problem(Reason.DENIED, "the API server does not accept the credentials (401)")}
+    assert len(lost) > 5
+
+
+def test_a_login_plugin_that_fails_at_the_renewal_loses_the_rest(server, tmp_path):
+    given = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
+    given["status"] = {"token": "token-auditor", "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    words = f"n=$(cat {tmp_path}/n 2>/dev/null | wc -l); echo >>{tmp_path}/n; test $n -lt 4 && echo '{json.dumps(given)}'"
+    path = server.kubeconfig()
+    document = yaml.safe_load(path.read_text())
+    document["users"][0]["user"] = {"exec": {"apiVersion": given["apiVersion"], "command": "sh", "args": ["-c", words]}}
+    path.write_text(yaml.safe_dump(document))
+    answers = collect_cluster(Spec(str(path)), frozenset({"objects:namespaces", "objects:pods", "objects:roles"}))
+    assert len(answers["objects:namespaces"]) == 9
+    assert "the kubeconfig's login plugin sh ended with the code 1" in str(answers["objects:roles"])
+
+
 def test_no_credentials(server):
     problem = refused(Spec(str(server.kubeconfig(None))))
     assert problem.reason is Reason.DENIED
