@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from auditor.catalogue import packaged
 from auditor.facts import flags
+from auditor.facts.host import Files
 from auditor.fixes.engine import without
 from auditor.fixes.kinds import KINDS, Chmod, Chown
 from auditor.fixes.kindwords import in_words
@@ -103,6 +104,43 @@ def test_a_socket_goes_to_the_group_that_the_site_chose() -> None:
     assert made(case("docker-socket-owner", "file//run/docker.sock", control=control)).steps[0].action == Own(
         "/run/docker.sock", "root", "engine"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "tailored", "value"),
+    [
+        ("cis-docker", "docker-container-restart-policy", "{max_retries: 3}", "on-failure:3"),
+        ("cis-kubernetes@2.1", "k8s-kubelet-event-qps", "{at_least: 100}", 100),
+        ("cis-kubernetes@2.1", "k8s-kubelet-event-qps", "{at_least: 0}", 50),
+    ],
+)
+def test_the_value_is_one_that_a_site_accepts(name: str, key: str, tailored: str, value: Any) -> None:
+    own = LIBRARY.variant(LIBRARY.load(name), {key: (node(tailored),)})
+    (fix,) = next(c for c in own.controls if c.key == key).remediation.fix
+    assert getattr(fix, "value", "") == value
+
+
+def test_a_folder_and_what_is_in_it_have_modes_of_their_own() -> None:
+    benchmark = LIBRARY.load("cis-kubernetes@2.1")
+    control = next(c for c in benchmark.controls if c.key == "k8s-kubelet-drop-ins-mode")
+    folder = {
+        "path": "/etc/k",
+        "type": "directory",
+        "mode": "0755",
+        "uid": 0,
+        "gid": 0,
+        "user": "root",
+        "group": "root",
+        "mtime": 1,
+    }
+    asked = next(f for f in control.check.needs() if isinstance(f, Files) and f.flag and not f.match)
+    facts = {asked.key: {"files": [folder], "searched": []}}
+    found = made(
+        dataclasses.replace(
+            case(control.key, "file//etc/k", "file//etc/k/a.conf", control=control), facts=Evidence(Target("t", "ssh"), "", facts)
+        )
+    )
+    assert [s.action for s in found.steps] == [KeepBits("/etc/k", 0o700), KeepBits("/etc/k/a.conf", 0o600)]
 
 
 def node(text: str) -> Any:

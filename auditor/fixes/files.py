@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from auditor.facts.host import Files
 from auditor.fixes.kinds import Chmod, Chown
 from auditor.fixes.plan import Case
 from auditor.fixes.steps import ByHand, KeepBits, Own, Step, safe_path
-from auditor.model import Observation
+from auditor.model import Observation, Problem
 
 
 def failing_paths(case: Case) -> Iterator[tuple[Observation, str]]:
@@ -35,16 +36,24 @@ def unsafe(case: Case, observation: Observation) -> Step:
 
 def file_mode(fix: Chmod, case: Case) -> Iterator[Step]:
     """Take away bits of the failing files' modes."""
-    yield from _on_nodes(case, f"take from {{}} all permissions beyond {fix.keep}")
+    on_nodes = f"{fix.keep}, or {fix.files} where it is no folder" if fix.files else fix.keep
+    yield from _on_nodes(case, f"take from {{}} all permissions beyond {on_nodes}")
     for observation, path in failing_paths(case):
         if not safe_path(path):
             yield unsafe(case, observation)
             continue
-        words = f"Take from {path} all permissions beyond {fix.keep}"
+        keep = fix.files if fix.files and path not in _folders(case) else fix.keep
+        words = f"Take from {path} all permissions beyond {keep}"
         yield Step(
-            action=KeepBits(path, int(fix.keep, 8)), controls=(case.label,), subject=observation.subject, words=words,
+            action=KeepBits(path, int(keep, 8)), controls=(case.label,), subject=observation.subject, words=words,
             caution=_caution(path),
         )  # fmt: skip
+
+
+def _folders(case: Case) -> set[str]:
+    """Return which of the files that the control asked about are folders."""
+    answers = [case.facts.get(fact) for fact in case.control.check.needs() if isinstance(fact, Files)]
+    return {f["path"] for a in answers if not isinstance(a, Problem) for f in a["files"] if f.get("type") == "directory"}
 
 
 def file_owner(fix: Chown, case: Case) -> Iterator[Step]:

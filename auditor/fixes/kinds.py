@@ -42,11 +42,13 @@ class EngineSetting:
 class KubeletSetting:
     """A dotted key of the kubelet's configuration file gets a value. ``flag`` is the deprecated flag that would override it.
 
-    ``caution`` says what to look at before.
+    ``least`` is the smallest number that the control accepts, where a site may ask for more than ``value``. ``caution`` says what
+    to look at before.
     """
 
     key: str
     value: Any = None
+    least: int | None = None
     flag: str = ""
     remove: bool = False
     caution: str = ""
@@ -57,6 +59,8 @@ class KubeletSetting:
             _require(_FLAG, self.flag, "flag")
         if self.remove == (self.value is not None):
             raise ValueError("give either a value or remove: true")
+        if self.least is not None:
+            object.__setattr__(self, "value", max(self.value, self.least))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +100,18 @@ class ProgramFlag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chmod:
-    """The failing files lose every permission bit that ``keep`` (octal, quoted) hasn't; none is ever added."""
+    """The failing files lose every permission bit that ``keep`` (octal, quoted) hasn't; none is ever added.
+
+    Where ``files`` is given, ``keep`` is for folders alone and this for what is in them.
+    """
 
     keep: str
+    files: str = ""
 
     def __post_init__(self) -> None:
         _require(re.compile(r"[0-7]{3,4}"), self.keep, "keep")
+        if self.files:
+            _require(re.compile(r"[0-7]{3,4}"), self.files, "files")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,14 +145,20 @@ class ContainerOption:
     """An option that the failing containers are to be created with: of ``docker run``, and its key in a Compose file.
 
     ``update`` is the option of ``docker update`` that does it while the container runs. Without a ``value`` a person chooses one.
+    ``retries`` are put behind the value, after a colon; 0 of them, which Docker reads as any number, is refused.
     """
 
     run: str
     compose: str
     value: Any = None
     update: str = ""
+    retries: int | None = None
 
     def __post_init__(self) -> None:
+        if self.retries is not None:
+            if self.retries < 1:
+                raise ValueError("retries must be at least 1")
+            object.__setattr__(self, "value", f"{self.value}:{self.retries}")
         _require(_FLAG, self.run, "run")
         if self.update:
             _require(_FLAG, self.update, "update")

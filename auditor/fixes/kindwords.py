@@ -71,7 +71,10 @@ _WORDS: dict[type, Callable[[Any], str]] = {
     EngineSetting: _setting("the engine's daemon.json"),
     KubeletSetting: _setting("the kubelet's configuration"),
     ProgramFlag: _flag,
-    Chmod: lambda fix: f"take from the failing files all permissions beyond {fix.keep}",
+    Chmod: lambda fix: (
+        f"take from the failing files all permissions beyond {fix.keep}"
+        + (f" of folders and {fix.files} of others" if fix.files else "")
+    ),
     Chown: _owner,
     AuditWatch: lambda fix: f"add watches ({fix.perms}) of the failing files to /etc/audit/rules.d",
     ContainerOption: _option,
