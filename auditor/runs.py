@@ -53,7 +53,7 @@ def part_of(options: Mapping[str, Any], *, no_store: bool) -> Part:
     if run is None and shard is None:
         return Part()
     if no_store:
-        raise click.UsageError("--run and --shard go by the history and are for whole runs: not with --no-store, --demo or --recheck")
+        raise click.UsageError("--run and --shard need the history and a whole run: not with --no-store, --demo or --recheck")
     if run is None or not _ID.fullmatch(run) or run in _WORDS:
         raise click.UsageError("--shard needs --run ID: letters, digits, '.', '_' and '-', the same for all shards of the run")
     return Part(run, *shard_of(shard), join=True)
