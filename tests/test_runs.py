@@ -119,7 +119,7 @@ def test_what_can_not_be_gone_on_with(tmp_path: Path) -> None:
         (("--run", "../x"), "letters, digits"),
         (("--run", "r", "--shard", "3/2"), "counted from 1"),
         (("--run", "r", "--shard", "job/2"), "JOB_COMPLETION_INDEX is not set"),
-        (("--run", "r", "--demo"), "go by the history"),
+        (("--run", "r", "--demo"), "need the history"),
     ):
         done = fleet.audit(tmp_path, "log", *words, *(("--store", url) if "--no-store" not in words else ()))
         assert done.returncode == 2, words
