@@ -3,6 +3,10 @@
 import base64
 import datetime as dt
 import json
+import os
+import signal
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from auditor.model import Problem, Reason
+from auditor.transports import local
 from auditor.transports.base import TargetError
 from auditor.transports.kubernetes import collect_cluster
 from tests.support.apiserver import ApiServer
@@ -71,6 +76,28 @@ def test_a_login_plugin_that_fails_is_no_anonymous_audit(server, capfd, words, r
     assert [p for p in Path("/proc").glob("[0-9]*/cmdline") if "86431" in read(p)] == []
 
 
+@pytest.mark.parametrize("words", ["exec yes", "yes >&2 & cat >/dev/null; yes"])
+def test_a_program_that_never_stops_talking_is_ended(monkeypatch, words):
+    monkeypatch.setattr(local, "MAX_OUTPUT", 100_000)
+    answer = local.run(words, b"x" * 300_000, 20)
+    assert answer.lost == Problem(Reason.TRUNCATED, "the host answered more than 100000 bytes")
+    assert max(len(answer.stdout), len(answer.stderr)) == 100_000
+
+
+def test_what_a_program_leaves_does_not_hold_it_up():
+    """It has said all when its time is over, and what it started is gone."""
+    assert local.output(["sh", "-c", "cat; sleep 86432 & exit 3"], b"all", 0.3) == (b"all", b"", 3, True)
+    begun = time.monotonic()
+    with tempfile.NamedTemporaryFile("r") as away:
+        words = ["sh", "-c", f"setsid sh -c 'echo $$ >{away.name}; exec sleep 20' & cat"]
+        assert local.output(words, b"all", 0.3)[::3] == (b"all", True)
+        os.kill(int(away.read()), signal.SIGKILL)
+    assert time.monotonic() - begun < 5
+    assert local.output(["sh", "-c", "exec >&- 2>&- <&-; sleep 86432"], b"", 0.3)[3]
+    assert local.output(["sh", "-c", "exit 4"], b"x" * 300_000, 5) == (b"", b"", 4, False)
+    assert [p for p in Path("/proc").glob("[0-9]*/cmdline") if "86432" in read(p)] == []
+
+
 def read(path: Path) -> str:
     try:
         return path.read_text()
@@ -108,10 +135,9 @@ def test_a_clients_key_is_never_on_a_disk(server, tmp_path, monkeypatch, by):
     cluster = document["clusters"][0]["cluster"]
     cluster["certificate-authority-data"] = b64(Path(cluster.pop("certificate-authority")).read_text())
     path.write_text(yaml.safe_dump(document))
-    before = len(list(Path("/proc/self/fd").iterdir()))
     assert collect_cluster(Spec(str(path)), frozenset())["server"]["account"] == "jo (client certificate)"
     assert list(folder.iterdir()) == []
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert [p for p in Path("/proc/self/fd").iterdir() if p.is_symlink() and "kubeconfig" in str(p.readlink())] == []
 
 
 def b64(text: str) -> str:
