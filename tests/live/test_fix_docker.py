@@ -10,23 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.test_docker_daemon import certificates
 from tests.support.auditing import Result, audit, auditor, host_entry
-from tests.support.fixing import GROUP, PLAIN, LooseDockerHost
+from tests.support.fixing import PLAIN, LooseDockerHost, loose_certificates
 from tests.support.host import ENVIRONMENT
 from tests.support.proofs import DOCKER_DISRUPTIVE, DOCKER_QUIET
+from tests.support.proofs import REMAPPED as ALONE
 
 pytestmark = pytest.mark.live
 #: What changes by itself while an engine runs, and what our own runs and audits leave.
-#: It hides the containers that others are about, so that it comes last.
-ALONE = "docker-daemon-userns-remap"
 ALIVE = ("/var/lib/docker", "/run", "/var/log", "/tmp", "/root", "/home", "/dev", "/var/lib/containerd")
 
 
 @pytest.fixture(scope="module")
 def host(needs_docker: None) -> Iterator[LooseDockerHost]:
-    loose = tuple(e if e.content is None else dataclasses.replace(e, mode=0o666, uid=PLAIN, gid=GROUP) for e in certificates())
-    with LooseDockerHost(certificates=loose) as started:
+    with LooseDockerHost(certificates=loose_certificates()) as started:
         yield started
 
 

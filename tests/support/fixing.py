@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.engine import BASE, DockerHost, root_archive
+from tests.support.engine_tls import certificates
 from tests.support.host import Entry
 
 UNIT_PATH, OPTIONS = "/lib/systemd/system/docker.service", "/etc/default/docker"
@@ -82,6 +84,11 @@ CONTAINERS = {
     "composed": ("create", "--label", "com.docker.compose.project=shop", "--label", "com.docker.compose.service=web", "--restart",
                  "always", "--privileged", BASE, "sleep", "100000"),
 }  # fmt: skip
+
+
+def loose_certificates() -> tuple[Entry, ...]:
+    """Return certificates that anybody may write to."""
+    return tuple(e if e.content is None else dataclasses.replace(e, mode=0o666, uid=PLAIN, gid=GROUP) for e in certificates())
 
 
 @dataclass
