@@ -26,6 +26,7 @@ from typing import Any
 ASSETS = Path(__file__).parent / "assets"
 #: A process that came within so many bytes of its limit failed for want of memory: no single request is larger.
 NEAR = 32 << 20
+PR_SET_PDEATHSIG = 1
 #: What of fontTools is loaded when it is used.
 LATE = ("fontTools.subset", "fontTools.varLib.instancer")
 #: Everything that a page may load.
@@ -42,6 +43,14 @@ def limit(memory: int, cpu: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_with_parent() -> None:
+    """Have this process killed when the thread that waits for it is gone: nobody would take its PDF (prctl(2), of Linux alone)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def exhausted(memory: int) -> bool:
@@ -142,6 +151,7 @@ def serve(memory: int, cpu: int, clock: int) -> int:
         out, err = os.memfd_create("pdf"), os.memfd_create("said")
         child = os.fork()
         if not child:
+            end_with_parent()
             os.dup2(out, 1)
             os.dup2(err, 2)
             signal.alarm(clock)
@@ -162,6 +172,7 @@ def serve(memory: int, cpu: int, clock: int) -> int:
 
 def main() -> int:
     """Render standard input to standard output."""
+    end_with_parent()
     memory, cpu = int(sys.argv[1]), int(sys.argv[2])
     if sys.argv[3] == "serve":
         return serve(memory, cpu, int(sys.argv[4]))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pypdf
@@ -183,6 +184,42 @@ def test_a_document_that_fails_takes_no_other_with_it():
         with pytest.raises(ReportError, match="process ended before"):
             server.lay_out(small_page, "d" * 32)
         assert server.lay_out(small_page, "e" * 32).startswith(b"%PDF-")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process can't ask for that")
+@pytest.mark.parametrize("mode", ["by-control", "per-target"])
+def test_no_layout_outlives_the_program(mode):
+    """A PDF that nobody waits for any more is not laid out to its end: not by a process of its own, not by a fork of the server."""
+
+    def below(pid: int) -> list[int]:
+        found = [int(p) for file in Path(f"/proc/{pid}/task").glob("*/children") for p in file.read_text().split()]
+        return found + [p for child in found for p in below(child)]
+
+    code = "from reports import as_pdf; from tests.support import sample_run; print(flush=True); "
+    code += f"list(as_pdf.documents(sample_run.large(60), ['{mode}']))"
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert program.stdout is not None
+        program.stdout.readline()
+        wanted, end = 3 if mode == "per-target" and CAN_SERVE else 1, time.monotonic() + 30
+        while len(children := below(program.pid)) < wanted and time.monotonic() < end:
+            time.sleep(0.02)
+        assert len(children) >= wanted
+        time.sleep(0.3)  # until they have begun
+    finally:
+        program.kill()
+        program.communicate()
+    end = time.monotonic() + 5
+    while (left := [p for p in children if _runs(p)]) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert left == []
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere libraries are searched for")
