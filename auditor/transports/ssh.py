@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 #: Seconds before a connection is tried again that a server refused or dropped before it logged us in: it may be starting
 #: again, or have too many logins at once (MaxStartups). Each is made longer or shorter by up to half, so that hosts don't meet.
 RETRIES = (0.4, 0.8, 1.6)
+_CHANNEL_CLOSE = bytes([97])  # RFC 4254, section 9
 
 
 class _DroppedError(TargetError):
@@ -293,17 +294,41 @@ def _tcp(login: Login) -> socket.socket:
     raise last
 
 
+class InOrder:
+    """A connection as one of its channels sees it: what the channel sends goes out one by one, and nothing after its CLOSE.
+
+    paramiko sends outside a channel's lock, so that a CLOSE may overtake data; for that OpenSSH's server ends the whole connection
+    ("data packet referred to nonexistent channel"), and with it every other channel of a jump host.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def _send_user_message(self, message: Any) -> None:
+        with self._lock:
+            if not self._closed:
+                self._closed = message.asbytes()[:1] == _CHANNEL_CLOSE
+                self._transport._send_user_message(message)  # noqa: SLF001 - there is no other way to see what a channel sends
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 def _tcp_through(login: Login, jump: Any) -> Any:
     import paramiko
 
     try:
-        return jump.open_channel("direct-tcpip", (login.host, login.port), ("127.0.0.1", 0), timeout=login.connect_timeout)
+        channel = jump.open_channel("direct-tcpip", (login.host, login.port), ("127.0.0.1", 0), timeout=login.connect_timeout)
     except paramiko.ssh_exception.ChannelException as error:
         if error.code == 1:  # administratively prohibited (RFC 4254, section 5.1)
             detail = f"{login.at}: the jump host forwards no connection there (AllowTcpForwarding, PermitOpen)"
             raise TargetError(Problem(Reason.DENIED, detail)) from None
         words = {2: "the jump host can't connect to it", 4: "the jump host has no room for another connection"}
         raise ConnectionRefusedError(errno.ECONNREFUSED, words.get(error.code, f"the jump host refused ({error.code})")) from None
+    channel._set_transport(InOrder(jump))  # noqa: SLF001
+    return channel
 
 
 def _key_of(transport: Any) -> HostKey:

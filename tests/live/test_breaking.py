@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from auditor.collect import Collector
@@ -28,6 +29,7 @@ from tests.support.kube_node import KubeNode
 
 pytestmark = pytest.mark.live
 
+DATA, EOF, CLOSE = 94, 96, 97  # of RFC 4254
 SECONDS = 2  # for a connection; the retries' pauses come to a little more
 
 
@@ -209,6 +211,40 @@ def test_a_jump_host_that_fails_is_asked_once(node: KubeNode) -> None:
     assert time.monotonic() - begun < 5
     assert silent.count == 1
     assert {str(e.error) for e in found} == {f"timeout: jump host root@127.0.0.1:{silent.port}: no end of the key exchange in time"}
+
+
+def test_nothing_follows_the_end_of_a_channel() -> None:
+    """A jump host would end the whole connection for it, with all other targets behind it."""
+    sent, going = [], threading.Event()
+
+    class Slow:
+        def _send_user_message(self, message: paramiko.Message) -> None:
+            if message.asbytes()[0] == DATA:
+                going.set()
+                time.sleep(0.2)
+            sent.append(message.asbytes()[0])
+
+        def get_log_channel(self) -> str:
+            return "paramiko.transport"
+
+        def _sanitize_packet_size(self, size: int) -> int:
+            return size
+
+    channel = paramiko.Channel(1)
+    channel._set_transport(ssh_transport.InOrder(Slow()))  # type: ignore[no-untyped-call]
+    channel._set_window(1000, 1000)  # type: ignore[no-untyped-call]
+    channel._set_remote_channel(2, 1000, 1000)  # type: ignore[no-untyped-call]
+    channel.active = True
+    sender = threading.Thread(target=channel.send, args=(b"late",))
+    sender.start()
+    going.wait(10)
+    channel.close()
+    sender.join(10)
+    assert sent == [DATA, EOF, CLOSE]
+    late = paramiko.Message()
+    late.add_byte(bytes([DATA]))
+    channel.transport._send_user_message(late)
+    assert sent == [DATA, EOF, CLOSE]
 
 
 def test_targets_at_once_through_a_jump_host(node: KubeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
