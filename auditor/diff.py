@@ -14,7 +14,7 @@ from typing import Any
 
 from auditor.model import SEVERITY_ORDER, AuditRun, Finding, Score, Severity, Status, TargetResult, TargetStatus
 from auditor.past import Age
-from auditor.score import is_waived, mean, stands
+from auditor.score import fails, is_waived, mean, stands
 
 
 class Kind(StrEnum):
@@ -196,13 +196,6 @@ def _pairs(before: Sequence[Finding], after: Sequence[Finding]) -> list[tuple[Fi
         left, right = [f for found in waiting.values() for f in reversed(found)], unmatched
     known = {_KEYS[-1](f): f for f in reversed(before)} if right else {}
     return [*pairs, *((f, None) for f in left), *((known.get(_KEYS[-1](f)), f) for f in right)]
-
-
-def fails(finding: Finding | None) -> bool:
-    """Return whether a finding is a failure: by evidence, waived or not, or by a person who attested it."""
-    if finding is None:
-        return False
-    return finding.status is Status.FAIL or (finding.attestation is not None and finding.attestation.verdict == Status.FAIL)
 
 
 def _asked_again(old: Finding | None, targets: Mapping[str, TargetResult]) -> bool:

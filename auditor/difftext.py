@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from auditor.diff import Change, Difference, Kind, fails
+from auditor.diff import Change, Difference, Kind
 from auditor.model import AuditRun, Finding, TargetStatus
-from auditor.score import is_waived
+from auditor.score import fails, is_waived
 from auditor.summary import percent
 from auditor.terminal import clean
 
@@ -92,7 +92,7 @@ def whole_targets(difference: Difference, changes: list[Change]) -> tuple[list[s
             rest.append(change)
     said = []
     for name, of_it in by_target.items():
-        failed = sum(fails(c.before) for c in of_it)
+        failed = sum(c.before is not None and fails(c.before) for c in of_it)
         why = lost[name].error or lost[name].status.value
         findings = f"{len(of_it)} finding{'s' if len(of_it) != 1 else ''}, {failed} of them failed"
         said.append(f"{clean(name, 50)}: {findings} before: the target was not audited, {clean(why, 400)}")

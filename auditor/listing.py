@@ -87,14 +87,16 @@ def show_failures(run: RunSummary, found: Sequence[tuple[Mapping[str, Any], Age]
     rows = []
     for d, age in found[:limit]:
         old = days(age.since, run.started)
-        grave = d["severity"] + (", waived" if (d.get("waiver") or {}).get("complete") else "")
+        marks = (", waived" if (d.get("waiver") or {}).get("complete") else "") + (", attested" if d.get("attestation") else "")
         what = f"{d['id']} {d['title']}"
-        rows.append([age.since[:10], "?" if old is None else str(old), str(age.runs), grave, d["target"], what])
+        rows.append([age.since[:10], "?" if old is None else str(old), str(age.runs), d["severity"] + marks, d["target"], what])
     if not rows:
         print(f"no failures in run {run.id}")  # noqa: T201
         return
     _print_table(columns, rows)
-    more = f", the oldest {limit} shown (--limit)" if len(found) > limit else ""
+    attested = sum(d.get("attestation") is not None for d, _ in found)
+    more = f", of which {attested} {'is' if attested == 1 else 'are'} attested by a person" if attested else ""
+    more += f", the oldest {limit} shown (--limit)" if len(found) > limit else ""
     print(f"{len(found)} failures in run {run.id} of {run.started}{more}")  # noqa: T201
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.model import AuditRun, Finding, Status, TargetStatus
+from auditor.score import fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,7 @@ def of_run(run: AuditRun) -> Recheck:
     """Return what of a run is worth looking at again: failures, waived or not, errors, and targets that could not be audited."""
     wanted: dict[str, set[str]] = {}
     for f in run.findings:
-        attested = f.attestation is not None and f.attestation.verdict == Status.FAIL
-        if f.status in (Status.FAIL, Status.ERROR) or attested:
+        if fails(f) or f.status is Status.ERROR:
             wanted.setdefault(f.target, set()).add(f.control)
     lost = [t.name for t in run.targets if t.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED)]
     every: dict[str, frozenset[str] | None] = {name: frozenset(keys) for name, keys in wanted.items()}

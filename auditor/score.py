@@ -40,11 +40,14 @@ def is_waived(finding: Finding) -> bool:
     return finding.waiver is not None and finding.waiver.complete
 
 
+def fails(finding: Finding) -> bool:
+    """Return whether a finding is a failure: by evidence, waived or not, or by a person who attested it."""
+    return finding.status is Status.FAIL or (finding.attestation is not None and finding.attestation.verdict == Status.FAIL)
+
+
 def stands(finding: Finding) -> bool:
     """Return whether a finding is a failure that gates count: one that is not waived, or a manual one attested as failing."""
-    if finding.status is Status.FAIL:
-        return not is_waived(finding)
-    return finding.attestation is not None and finding.attestation.verdict == Status.FAIL
+    return fails(finding) and not is_waived(finding)
 
 
 def score_of(counts: Counts) -> float | None:

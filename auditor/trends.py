@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from auditor.model import STATUS_RANK
 from auditor.past import Age, Past, TrendPoint
 from auditor.results import registers_of
 from auditor.rows import column
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 #: How many runs a trend shows.
 POINTS = 12
 
+#: Worst first.
+_RANK = {status.value: rank for status, rank in STATUS_RANK.items()}
+
 Key = tuple[str, str, str]  # target, benchmark, control's key
 
 
 def past_of(store: Store, run: str, points: int = POINTS) -> Past:
     """Return what the history says about one of its runs (id); raises `StoreError`."""
     with store.plainly(), store.reading() as connection:
-        return Past(_trend(store, connection, run, points), _ages(store, connection, run))
+        return Past(_trend(store, connection, run, points), _ages(store, connection, _until(store, connection, run)))
 
 
 def trend(store: Store, run: str, points: int = POINTS, target: str | None = None) -> Mapping[str, tuple[TrendPoint, ...]]:
@@ -41,13 +45,41 @@ def trend(store: Store, run: str, points: int = POINTS, target: str | None = Non
 
 
 def failures(store: Store, run: str) -> list[tuple[dict[str, Any], Age]]:
-    """Return the failures of a run as the results document has them, each with its age, oldest first; raises `StoreError`."""
+    """Return the failures of a run as the results document has them, each with its age, oldest first; raises `StoreError`.
+
+    What evidence leaves open and a person attested to fail is among them.
+    """
     with store.plainly(), store.reading() as connection:
         f = store.tables.findings.c
-        query = store.tables.findings.select().where(f.run == run, f.status == "fail").order_by(f.position)
-        found = [(r.target, r.benchmark, r.control, json.loads(r.document)) for r in connection.execute(query)]
-        ages = _ages(store, connection, run)
-    return sorted(((d, ages[t, b, c]) for t, b, c, d in found), key=lambda pair: pair[1].since)
+        rows = _until(store, connection, run)
+        if not rows:
+            return []
+        query = store.tables.findings.select().where(f.run == run, _may_fail(store, rows[0])).order_by(f.position)
+        every = ((r, json.loads(r.document)) for r in connection.execute(query))
+        found = [((r.target, r.benchmark, r.control), d) for r, d in every if r.status == "fail" or _attested(d)]
+        ages = _ages(store, connection, rows)
+    return sorted(((d, ages[key]) for key, d in found), key=lambda pair: pair[1].since)
+
+
+def _attested(document: Mapping[str, Any]) -> bool:
+    """Return whether a person attested that a manual finding is a failure."""
+    return (document.get("attestation") or {}).get("verdict") == "fail"
+
+
+def _attested_controls(row: Any) -> list[str]:
+    """The controls that somebody attested to fail in a run, as its register has them."""
+    entries = registers_of(json.loads(row.document).get("registers", {})).attestations
+    return sorted({column(e.control) for e in entries if e.verdict == "fail" and e.findings})
+
+
+def _may_fail(store: Store, row: Any) -> sa.ColumnElement[bool]:
+    """A condition on the findings of a run that all of its failures meet, and beside them manual ones of controls attested to."""
+    import sqlalchemy as sa
+
+    f = store.tables.findings.c
+    controls = _attested_controls(row)
+    failed = f.status == "fail"
+    return sa.or_(failed, sa.and_(f.status == "manual", f.control.in_(controls))) if controls else failed
 
 
 def _scope(document: str) -> tuple[Any, ...] | None:
@@ -121,10 +153,10 @@ def _once(scores: list[Any]) -> list[Any]:
     return scored or list(latest.values())
 
 
-def _ages(store: Store, connection: sa.Connection, run: str) -> dict[Key, Age]:
+def _ages(store: Store, connection: sa.Connection, rows: list[Any]) -> dict[Key, Age]:
+    """The ages of the failures of the first of some runs, which are newest first."""
     import sqlalchemy as sa
 
-    rows = _until(store, connection, run)
     if not rows:
         return {}
     demo = rows[0].kind == "demo"
@@ -132,9 +164,19 @@ def _ages(store: Store, connection: sa.Connection, run: str) -> dict[Key, Age]:
     kept = [r for r in rows if r.id in order]
     f = store.tables.findings
     about = (f.c.target, f.c.benchmark, f.c.control)
-    failing = sa.select(*about).where(f.c.run == run, f.c.status == "fail").distinct().cte("failing")
+    failing = sa.select(*about).where(f.c.run == rows[0].id, _may_fail(store, rows[0])).distinct().cte("failing")
     same = sa.and_(f.c.target == failing.c.target, f.c.control == failing.c.control, f.c.benchmark == failing.c.benchmark)
-    query = sa.select(*about, f.c.run, f.c.status).select_from(failing.join(f, same))
+    joined = failing.join(f, same)
+    by_people = {r.id: controls for r in kept if (controls := _attested_controls(r))}
+    attested = set()
+    if by_people:  # whose documents are read, which the index doesn't hold
+        theirs = f.c.control.in_(sorted({c for controls in by_people.values() for c in controls}))
+        said = sa.select(*about, f.c.run, f.c.document).select_from(joined)
+        with connection.execute(
+            said.where(f.c.status == "manual", theirs, f.c.run.in_(by_people)).execution_options(yield_per=1000)
+        ) as some:
+            attested = {(*key, of) for *key, of, document in some if _attested(json.loads(document))}
+    query = sa.select(*about, f.c.run, f.c.status).select_from(joined)
     texts: dict[str, str] = {}  # the same few names and ages stand for thousands of failures
     ages: dict[Age, Age] = {}
     found: dict[Key, Age] = {}
@@ -144,9 +186,10 @@ def _ages(store: Store, connection: sa.Connection, run: str) -> dict[Key, Age]:
             by_run: dict[int, str] = {}
             for *_, of, status in of_key:
                 n = order.get(of)
-                if n is not None:  # two versions of a benchmark in one run: the worse counts
-                    by_run[n] = "fail" if by_run.get(n) == "fail" else status
-            if by_run:
+                if n is not None:
+                    verdict = "fail" if status == "manual" and (*key, of) in attested else status
+                    by_run[n] = min(by_run.get(n, verdict), verdict, key=_RANK.__getitem__)  # of two versions the worse counts
+            if by_run.get(0) == "fail":
                 age = _age(by_run, kept)
                 target, benchmark, control = (texts.setdefault(text, text) for text in key)
                 found[target, benchmark, control] = ages.setdefault(age, age)

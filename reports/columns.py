@@ -73,7 +73,7 @@ def columns(view: View, past: Past | None = None) -> dict[str, Any]:
                 findings["target"].extend(targets[name] for name in group.targets)
                 findings["control"].extend([c] * len(group.targets))
                 findings["evidence"].extend([e] * len(group.targets))
-                if ages and group.status is Status.FAIL:
+                if ages and group.fails:
                     for f, name in enumerate(group.targets, len(findings["target"]) - len(group.targets)):
                         age = ages.get((name, benchmark.info.name, i.key))
                         if age is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.model import SEVERITY_ORDER, Status
+from auditor.model import SEVERITY_ORDER
 from auditor.past import Age, Past, days
 from reports.view import ControlView, View
 
@@ -15,7 +15,7 @@ def oldest(past: Past, control: ControlView) -> Age | None:
     """Return the age of a control's oldest failure, None where it fails nowhere or earlier runs say nothing."""
     if not past.ages:
         return None
-    failing = [(t, control.benchmark.name, control.info.key) for g in control.of(Status.FAIL) for t in g.targets]
+    failing = [(t, control.benchmark.name, control.info.key) for g in control.failing for t in g.targets]
     return past.oldest(failing)
 
 
@@ -25,7 +25,7 @@ def by_age(view: View, past: Past) -> list[tuple[str, list[int]]]:
         return []
     table = [[0] * len(SEVERITY_ORDER) for _ in BUCKETS]
     for control in view.controls:
-        for group in control.of(Status.FAIL):
+        for group in control.failing:
             for target in group.targets:
                 age = past.ages.get((target, control.benchmark.name, control.info.key))
                 if age is not None:

@@ -72,6 +72,11 @@ class Group:
         """What people decided about it, in a word or two; empty for nothing."""
         return marks.word(self.waiver, self.attestation)
 
+    @property
+    def fails(self) -> bool:
+        """Whether this is a failure: by evidence, waived or not, or by a person who attested it."""
+        return self.status is Status.FAIL or (self.attestation is not None and self.attestation.verdict == Status.FAIL)
+
 
 @dataclass(frozen=True)
 class ControlView:
@@ -93,6 +98,11 @@ class ControlView:
     def of(self, status: Status) -> list[Group]:
         """Return the groups with one status."""
         return [g for g in self.groups if g.status is status]
+
+    @property
+    def failing(self) -> list[Group]:
+        """The groups that fail, by evidence or because a person attested it."""
+        return [g for g in self.groups if g.fails]
 
 
 @dataclass(frozen=True)

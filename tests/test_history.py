@@ -1,4 +1,4 @@
-"""Questions about earlier runs: trend, ages, baseline, pruning, and histories that an earlier version wrote. Real SQLite files."""
+"""Questions about earlier runs: trend, baseline, pruning, and histories that an earlier version wrote. Real SQLite files."""
 
 import dataclasses
 import json
@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import reports
 from auditor import listing, score
 from auditor.model import AuditRun, Finding, Observation, Severity, Status, TargetStatus
-from auditor.past import Age, Past
+from auditor.past import Past
 from auditor.registers import Change, Registers
 from auditor.store import Store, StoreError
 from auditor.summary import percent
@@ -49,35 +47,6 @@ def saved(url: str, *runs: AuditRun) -> Store:
     for r in runs:
         store.save(r)
     return store
-
-
-KEY = ("web-1", "cis-docker", "control-0")
-
-
-def test_a_failure_is_as_old_as_its_last_break(url: str) -> None:
-    with saved(
-        url, run(1, FAIL), run(2, PASS), run(3, FAIL), run(4, ERROR), run(5, PASS, targets=("other",)), run(6, FAIL)
-    ) as store:
-        assert past_of(store, "run-06").ages == {KEY: Age("run-03", "2026-01-03T05:00:00Z", 2)}
-        assert past_of(store, "run-03").ages == {KEY: Age("run-03", "2026-01-03T05:00:00Z", 1)}, "later runs are not its past"
-        assert past_of(store, "run-02").ages == {}
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from([FAIL, PASS, ERROR, Status.MANUAL, None]), min_size=1, max_size=8))
-def test_ages_against_the_plain_rule(statuses: list[Status | None]) -> None:
-    with saved("sqlite://", *(run(n + 1, *filter(None, [s])) for n, s in enumerate([*statuses, FAIL]))) as store:
-        last = len(statuses) + 1
-        seen = [last]
-        for n in range(len(statuses), 0, -1):
-            status = statuses[n - 1]
-            if status is FAIL:
-                seen.append(n)
-            elif status not in (None, ERROR):
-                break
-        assert past_of(store, f"run-{last:02}").ages[KEY] == Age(
-            f"run-{seen[-1]:02}", f"2026-01-{seen[-1]:02}T05:00:00Z", len(seen)
-        )
 
 
 def test_a_trend_is_of_what_compares(url: str) -> None:

@@ -16,7 +16,8 @@ from auditor.store import Store, StoreError
 from auditor.tables import SCHEMA_VERSION, tables
 from auditor.trends import past_of
 from tests.support import sample_run, stores
-from tests.test_history import KEY, run, saved
+from tests.test_ages import KEY
+from tests.test_history import run, saved
 
 ROOT = Path(__file__).parent.parent
 FAIL, PASS = Status.FAIL, Status.PASS
