@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor.fixes.as_shell import render
+from auditor.fixes.steps import After, HaveLines, Plan, Step
 from tests.support.auditing import Result, audit, auditor, host_entry
 from tests.support.fixing import PLAIN, LooseDockerHost, loose_certificates
 from tests.support.host import ENVIRONMENT
@@ -71,6 +73,21 @@ def before(fixing: Fixing) -> Result:
 
 def failing(run: Result) -> set[str]:
     return {key for key, status in run.statuses("loose").items() if status == "fail"}
+
+
+def test_an_engine_is_reloaded_without_systemd(host: LooseDockerHost) -> None:
+    """By a signal to the process of its pid file: the script of its service knows no reload."""
+    reload = After("Reload the engine", service="docker", verb="reload")
+    step = Step(action=HaveLines("/etc/reloaded", ("x",)), controls=("c 1",), subject="s", words="w", after=reload)
+    script = render(Plan(run="r", target="t", kind="docker-host", address="", steps=(step,)))
+    host.run("mv", "/run/systemd", "/run/systemd.away")
+    usage = host.run("service", "docker", "reload", check=False)
+    out = host.run("sh", "-s", stdin=script.encode(), check=False)
+    host.run("mv", "/run/systemd.away", "/run/systemd")
+    host.run("rm", "-r", "/etc/reloaded", "/var/backups/cis-auditor")
+    assert "{start|stop|restart|status}" in usage
+    assert "done          Reload the engine" in out, out
+    host.wait_for(lambda: "Reloaded configuration" in host.log("dockerd"), "dockerd to reload")
 
 
 def test_everything_that_is_to_be_proven_fails(before: Result) -> None:

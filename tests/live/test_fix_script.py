@@ -150,6 +150,34 @@ def test_what_follows_is_done_once_and_not_after_a_failure(host: TestHost) -> No
     assert host.run("cat", "/etc/lines") == "one\ntwo\nthree\n-n four\n"
 
 
+def test_only_the_engine_itself_is_told_to_reload(host: TestHost) -> None:
+    """Whatever else has the number in its pid file would end by the signal."""
+    reload = After("reload", service="docker", verb="reload")
+    wait = ["sh", "-c", "trap 'echo x >>/etc/hung-up' HUP; echo ready; while :; do /bin/busybox sleep 0.05; done"]
+    host.run("cp", "/usr/bin/busybox", "/usr/sbin/dockerd")
+    others = [host.spawn(wait, executable="/usr/bin/busybox", log="other"),
+              host.spawn(wait, executable="/usr/sbin/dockerd", container="/a/container", log="contained")]  # fmt: skip
+
+    def reloaded(number: str) -> list[str]:
+        host.place(Entry("/run/docker.pid", number))
+        return apply(host, script(step(HaveLines("/etc/reload", (f"to {number}",)), reload)))[1]
+
+    for number in ("", "0", "1", "-1", "x", "999999", *map(str, others)):
+        assert reloaded(number)[1] == (
+            "failed        reload: no running dockerd is named by /var/run/docker.pid /var/run/docker-ssd.pid: "
+            "if it runs, send it a SIGHUP by hand"
+        )
+    assert set(others) <= set(host.processes())
+    assert "hung-up" not in host.run("ls", "/etc")
+    engine = host.spawn(wait, executable="/usr/sbin/dockerd", log="engine")
+    host.wait_for(lambda: "ready" in host.log("engine"), "the stand-in")
+    host.run("rm", "/usr/sbin/dockerd")
+    assert reloaded(f"{engine}\n")[1] == "done          reload"
+    host.wait_for(lambda: "hung-up" in host.run("ls", "/etc"), "the signal")
+    for pid in (*others, engine):
+        host.kill(pid)
+
+
 def test_only_root_and_only_one_at_a_time(host: TestHost) -> None:
     text = script(step(HaveLines("/etc/mine", ("x",))), step(HaveLines("/etc/later", ("x",)), effect=Effect.RESTART))
     assert apply(host, text, user="plain") == (1, ["/fix.sh: must be run as root"])
