@@ -149,11 +149,11 @@ def exit_code(found: list[Shown]) -> int:
 
 def _write(path: Path, text: str) -> None:
     """Write a file that isn't there yet: known_hosts itself is never touched."""
+    from auditor.files import write_private
     from auditor.yamlfile import InputError, Mistake
 
     try:
-        with path.open("x", encoding="utf-8", errors="surrogateescape") as opened:
-            opened.write(text)
+        write_private(path, text.encode("utf-8", "surrogateescape"), new=True)
     except OSError as error:
         raise InputError([Mistake(str(path), 0, 0, f"can't be written: {error.strerror}")]) from None
     click.echo(f"written: {path}", err=True)

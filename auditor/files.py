@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_private(path: Path, content: bytes | Iterable[bytes]) -> None:
+def write_private(path: Path, content: bytes | Iterable[bytes], *, new: bool = False) -> None:
     """Write a file with mode 0600, whole or not at all; its folder is made with mode 0700. Content may come in parts.
 
-    Until it is whole it has no name where the system can do that, so that of a process that was killed nothing is left.
+    Until it is whole it has no name where the system can do that, so that of a process that was killed nothing is left. What had
+    its name before is replaced, a link too, or with ``new`` left as it is. Raises OSError, also for a device and its like.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse(path, new=new)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)  # somebody else's would be readable by him
     folder = os.open(path.parent, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -27,12 +31,28 @@ def write_private(path: Path, content: bytes | Iterable[bytes]) -> None:
             file.flush()
             if not named:  # given a folder, Python asks for the file that the link leads to
                 os.link(f"/proc/self/fd/{descriptor}", temporary.name, src_dir_fd=folder, dst_dir_fd=folder)
-        temporary.replace(path)
+        if new:  # unlike a rename, it never replaces what came there meanwhile
+            os.link(temporary, path)
+            temporary.unlink()
+        else:
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     finally:
         os.close(folder)
+
+
+def _refuse(path: Path, *, new: bool) -> None:
+    """Raise OSError where a file must not come: /dev/stdout or /dev/null, which root can replace, would be gone for everybody."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if new:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) or path.parent.resolve() == Path("/dev"):
+        raise OSError(errno.EINVAL, "is no file that can be replaced", str(path))
 
 
 def _nameless(folder: int) -> int | None:

@@ -190,7 +190,8 @@ def sudoers(facts: frozenset[Fact], selection: str, subject: Subject) -> str:
 
 
 _SUDOERS = """What auditor {version} needs on a host for {selection}.
-Put this into /etc/sudoers.d/cis-auditor (owner root, mode 0440) after visudo -c has checked it; one such file an account.
+As root: visudo -cf FILE && install -o root -g root -m 0440 FILE /etc/sudoers.d/cis-auditor
+(sudo reads no file there that has a dot in its name). One such file an account.
 
 It lets {who} have root's shell read one script from standard input and run it if its SHA-256 is
   {digest}
@@ -235,7 +236,9 @@ def _put(path: Path | None, content: bytes) -> None:
     if path is None:
         sys.stdout.write(content.decode())
         return
+    from auditor.files import write_private
+
     try:
-        path.write_bytes(content)
+        write_private(path, content)
     except OSError as error:
         raise InputError([Mistake(str(path), 0, 0, f"can't be written: {error.strerror}")]) from None

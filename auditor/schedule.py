@@ -359,10 +359,11 @@ def put(files: Mapping[str, str], folder: Path | None) -> list[Path]:
         shown = [text for name, text in files.items() if name != "kustomization.yaml" and not name.startswith("optional-")]
         sys.stdout.write(("---\n" if manifests else "\n").join(shown))
         return []
+    from auditor.files import write_private
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_private(folder / name, text.encode())
     except OSError as error:
         raise refuse(str(folder), f"can't be written: {error.strerror}") from None
     return [folder / name for name in files]

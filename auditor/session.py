@@ -85,14 +85,14 @@ def tailoring_of(files: Sequence[Path]) -> Tailoring:
 
 def write_new(file: Path | None, text: str) -> None:
     """Write a file that isn't there yet, or to standard output. Raises `InputError`."""
+    from auditor.files import write_private
     from auditor.yamlfile import InputError, Mistake
 
     if file is None:
         click.echo(text, nl=False)
         return
     try:
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
+        write_private(file, text.encode(), new=True)
     except OSError as error:
         raise InputError([Mistake(str(file), 0, 0, f"can't be written: {error.strerror}")]) from None
     click.echo(f"written: {file}")
@@ -185,13 +185,13 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 def check_writable(folder: Path) -> None:
     """Find out before the audit, not after it, that nothing can be written."""
+    import tempfile
+
     from auditor.yamlfile import InputError, Mistake
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = folder / ".write-test"
-        probe.touch(mode=0o600)
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()  # where it can be without a name, so that nothing can stand in for it
     except OSError as error:
         raise InputError([Mistake(str(folder), 0, 0, f"can't be written: {error.strerror}")]) from None
 

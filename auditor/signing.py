@@ -101,15 +101,10 @@ def _make(path: Path) -> bool:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     key = Ed25519PrivateKey.generate()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write_private(temporary, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    try:
-        os.link(temporary, path)  # unlike a rename, it never replaces the key of another first run
+    try:  # never in place of the key of another first run
+        write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), new=True)
     except FileExistsError:
         return False
-    finally:
-        temporary.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it can be made from the key at any time
         write_private(public_path(path), _public(key.public_key()).pem)
     return True

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from auditor import session
+from auditor.cli import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -189,3 +193,46 @@ def test_a_report_that_fails_loses_nothing_else(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "report.html" in done.stderr
     assert (tmp_path / "out" / "results.json").exists()
+
+
+WRITERS = {
+    "privileges --ssh -o there --script also": ("there", "also"),
+    "privileges --kubernetes -o deep/folder/there": ("deep/folder/there",),
+    "schedule systemd --program /bin/true -o units": ("units/cis-auditor.service", "units/cis-auditor.timer"),
+    "schedule kubernetes -o base": ("base/cronjob.yaml", "base/kustomization.yaml", "base/config.yaml"),
+    "tailoring init site.yaml": ("site.yaml",),
+}
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_what_is_written_is_ours_alone(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the umask, and whatever somebody planted in the folder beforehand."""
+    monkeypatch.chdir(tmp_path)
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    outside.write_text("precious")
+    before = os.umask(0)
+    try:
+        for planted in (False, True):
+            for name in WRITERS[command] if planted else ():
+                Path(name).unlink()
+                Path(name).symlink_to(outside)
+            result = CliRunner().invoke(cli, command.split(), standalone_mode=False)
+            if planted and command.startswith("tailoring"):  # what is there is not written over
+                assert "can't be written: File exists" in str(result.exception)
+                continue
+            assert result.exception is None, result.output
+            for name in WRITERS[command]:
+                path = Path(name)
+                assert (path.is_symlink(), stat.S_IMODE(path.lstat().st_mode)) == (False, 0o600), name
+                assert path.parent == Path() or stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+    assert outside.read_text() == "precious"
+
+
+def test_finding_out_that_a_folder_can_be_written_makes_no_file_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".write-test").symlink_to(tmp_path / "elsewhere")
+    session.check_writable(tmp_path / "out")
+    assert not (tmp_path / "elsewhere").exists()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [".write-test"]

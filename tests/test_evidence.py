@@ -200,6 +200,24 @@ def test_a_link_in_the_folder_is_replaced_not_followed(tmp_path: Path) -> None:
     assert outside.read_text() == "precious"
 
 
+def test_what_is_no_file_or_is_there_already_stays(tmp_path: Path) -> None:
+    """A device's name is no place for a report, which would be the device from then on; and what is new replaces nothing."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/stdout")):
+        before = path.lstat()
+        with pytest.raises(OSError, match="is no file that can be replaced"):
+            write_private(path, b"x")
+        assert os.path.samestat(path.lstat(), before)
+    write_private(tmp_path / "new" / "a", b"first", new=True)
+    (tmp_path / "new" / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("a", "link"):
+        with pytest.raises(FileExistsError):
+            write_private(tmp_path / "new" / name, b"second", new=True)
+    assert (tmp_path / "new" / "a").read_bytes() == b"first"
+    assert not (tmp_path / "elsewhere").exists()
+    assert [p.name for p in sorted((tmp_path / "new").iterdir())] == ["a", "link"]
+
+
 @given(st.text(max_size=300))
 @example("../../etc/passwd")
 @example("/etc/passwd")

@@ -279,7 +279,7 @@ def test_why_sudo_refused(words: str, told: str) -> None:
         (("--ssh", "--subject", "user:+a"), "user:NAME or group:NAME"),
         (("--kubernetes", "--benchmark", "cis-docker"), "no selected control asks a cluster anything"),
         (("--ssh", "--only", "no-such"), "there is no control 'no-such'"),
-        (("--ssh", "-o", "/nonexistent/file"), "can't be written"),
+        (("--ssh", "-o", "/proc/nonexistent/file"), "can't be written"),
     ],
 )
 def test_mistakes_are_one_line(argv: tuple[str, ...], words: str) -> None:
