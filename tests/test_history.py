@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import reports
-from auditor import listing, score
+from auditor import audit, listing, score
 from auditor.model import AuditRun, Finding, Observation, Severity, Status, TargetStatus
 from auditor.past import Past
 from auditor.registers import Change, Registers
@@ -103,6 +104,40 @@ def test_names_of_runs(url: str) -> None:
         assert [r.id for r in store.history() if r.baseline] == ["run-02"]
         store.unmark()
         assert not any(r.baseline for r in store.history())
+
+
+def test_of_runs_of_one_second_the_latest_is_the_same_in_every_database(url: str) -> None:
+    """By the bytes of their ids, whatever the database sorts by, whenever they ended and in whatever order they came."""
+    at = "2026-01-01T05:00:00Z"
+    names = [
+        "20260101T050000Z-0ff9a0",
+        "20260101T050000Z-100000",
+        "20260101T050000Z-fff000",
+        "B",
+        "a",
+        "night-b",
+        "nightA",
+        "nighta",
+    ]
+    made = [dataclasses.replace(run(1, FAIL), id=n, started=at, finished=at[:-3] + f"{9 - i}0Z") for i, n in enumerate(names)]
+    Store(url).close()
+    if url.startswith("postgresql"):  # one that takes upper and lower case for nearly the same, as many servers' own does
+        stores.execute(url, 'ALTER TABLE runs ALTER COLUMN id TYPE text COLLATE "und-x-icu"')
+    with saved(url, *made[::2], *made[1::2]) as store:
+        assert [r.id for r in store.history()] == names[::-1]
+        assert [store.identity(f"latest~{n}") for n in range(len(names))] == names[::-1]
+        assert past_of(store, names[3]).ages["web-1", "cis-docker", "control-0"].runs == 4, "what comes later is not its past"
+        assert store.prune(keep=2, dry=True) == names[-3::-1]
+
+
+def test_ids_sort_by_time_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [1767243600.0, 1767243600.001, 1767243600.4999, 1767243600.5, 1767243600.9999, 1767243601.0]
+    made = []
+    for at in times:
+        monkeypatch.setattr(audit.time, "time", lambda at=at: at)
+        made.append(audit.new_id())
+    assert made == sorted(made)
+    assert all(re.fullmatch(r"20260101T05000[01]Z-[0-9a-f]{6}", i) for i in made)
 
 
 def test_pruning_spares_the_baseline_and_leaves_nothing_behind(url: str) -> None:
