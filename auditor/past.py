@@ -28,7 +28,8 @@ class Age:
     """Since when a control fails on a target without a break, as far as runs are kept, and in how many runs it was seen to.
 
     It fails by evidence, or by the attestation of a person where evidence leaves it open. A run that found it passing, not
-    applicable or manual is a break; one that could not judge it or left it out is none.
+    applicable or manual is a break; one that could not judge it or left it out is none. What judged it, another version of the
+    benchmark or another benchmark with the same control, makes no difference.
     """
 
     run: str

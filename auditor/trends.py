@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from auditor.model import STATUS_RANK
@@ -163,37 +163,58 @@ def _ages(store: Store, connection: sa.Connection, rows: list[Any]) -> dict[Key,
     order = {r.id: n for n, r in enumerate(r for r in rows if (r.kind == "demo") == demo)}  # 0 is the run itself
     kept = [r for r in rows if r.id in order]
     f = store.tables.findings
-    about = (f.c.target, f.c.benchmark, f.c.control)
-    failing = sa.select(*about).where(f.c.run == rows[0].id, _may_fail(store, rows[0])).distinct().cte("failing")
-    same = sa.and_(f.c.target == failing.c.target, f.c.control == failing.c.control, f.c.benchmark == failing.c.benchmark)
-    joined = failing.join(f, same)
-    by_people = {r.id: controls for r in kept if (controls := _attested_controls(r))}
-    attested = set()
-    if by_people:  # whose documents are read, which the index doesn't hold
-        theirs = f.c.control.in_(sorted({c for controls in by_people.values() for c in controls}))
-        said = sa.select(*about, f.c.run, f.c.document).select_from(joined)
-        with connection.execute(
-            said.where(f.c.status == "manual", theirs, f.c.run.in_(by_people)).execution_options(yield_per=1000)
-        ) as some:
-            attested = {(*key, of) for *key, of, document in some if _attested(json.loads(document))}
-    query = sa.select(*about, f.c.run, f.c.status).select_from(joined)
+    mine = sa.select(f.c.target, f.c.control).where(f.c.run == rows[0].id, _may_fail(store, rows[0])).distinct().cte("mine")
+    joined = mine.join(f, sa.and_(f.c.target == mine.c.target, f.c.control == mine.c.control))
+    attested = _attestations(store, connection, joined, kept)
+    query = sa.select(f.c.target, f.c.benchmark, f.c.control, f.c.run, f.c.status).select_from(joined)
     texts: dict[str, str] = {}  # the same few names and ages stand for thousands of failures
     ages: dict[Age, Age] = {}
     found: dict[Key, Age] = {}
     query = query.order_by(f.c.target, f.c.control, f.c.benchmark).execution_options(yield_per=1000)  # as the index has them
     with connection.execute(query) as some:
-        for key, of_key in itertools.groupby(some, key=lambda r: (r.target, r.benchmark, r.control)):
-            by_run: dict[int, str] = {}
-            for *_, of, status in of_key:
+        for (target, control), verdicts in itertools.groupby(some, key=lambda r: (r.target, r.control)):
+            by_benchmark: dict[str, dict[int, str]] = {}
+            for _, benchmark, _, of, status in verdicts:
                 n = order.get(of)
                 if n is not None:
-                    verdict = "fail" if status == "manual" and (*key, of) in attested else status
-                    by_run[n] = min(by_run.get(n, verdict), verdict, key=_RANK.__getitem__)  # of two versions the worse counts
-            if by_run.get(0) == "fail":
-                age = _age(by_run, kept)
-                target, benchmark, control = (texts.setdefault(text, text) for text in key)
-                found[target, benchmark, control] = ages.setdefault(age, age)
+                    verdict = "fail" if status == "manual" and (target, benchmark, control, of) in attested else status
+                    by_run = by_benchmark.setdefault(benchmark, {})
+                    by_run[n] = _worse(by_run.get(n), verdict)  # of two versions
+            for benchmark, by_run in by_benchmark.items():
+                if by_run.get(0) == "fail":
+                    age = _age(_whole(by_run, by_benchmark.values()), kept)
+                    t, b, c = (texts.setdefault(text, text) for text in (target, benchmark, control))
+                    found[t, b, c] = ages.setdefault(age, age)
     return found
+
+
+def _attestations(store: Store, connection: sa.Connection, joined: sa.FromClause, runs: list[Any]) -> set[tuple[str, ...]]:
+    """What of some findings a person attested to fail in some runs: target, benchmark, control and run."""
+    import sqlalchemy as sa
+
+    controls = {r.id: found for r in runs if (found := _attested_controls(r))}
+    if not controls:
+        return set()
+    f = store.tables.findings.c
+    wanted = (f.status == "manual", f.control.in_(sorted(set().union(*controls.values()))), f.run.in_(controls))
+    query = sa.select(f.target, f.benchmark, f.control, f.run, f.document).select_from(joined).where(*wanted)
+    with connection.execute(query.execution_options(yield_per=1000)) as some:
+        return {tuple(key) for *key, document in some if _attested(json.loads(document))}
+
+
+def _worse(one: str | None, other: str) -> str:
+    return other if one is None or _RANK[other] < _RANK[one] else one
+
+
+def _whole(own: Mapping[int, str], every: Collection[Mapping[int, str]]) -> Mapping[int, str]:
+    """Verdicts on a control by run: a benchmark's own, and where it has none, those that others had on the same control."""
+    if len(every) == 1:
+        return own
+    whole: dict[int, str] = {}
+    for by_run in every:
+        for n, verdict in by_run.items():
+            whole[n] = _worse(whole.get(n), verdict)
+    return {**whole, **own}
 
 
 def _age(by_run: Mapping[int, str], runs: list[Any]) -> Age:

@@ -10,16 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reports
-from auditor import listing, score
+from auditor import evidence, listing, score
+from auditor.audit import Judge, Selection
+from auditor.catalogue import packaged
 from auditor.diff import diff
 from auditor.difftext import to_json
 from auditor.model import AuditRun, Status
 from auditor.past import Age
 from auditor.registers import AttestationEntry, AttestationMark, Registers, State
 from auditor.trends import failures, past_of
+from checks import check_types
 from tests.support import stores
 from tests.test_history import run, saved
 
+ROOT = Path(__file__).parent.parent
 FAIL, PASS, ERROR = Status.FAIL, Status.PASS, Status.ERROR
 
 
@@ -40,9 +44,9 @@ def test_a_failure_is_as_old_as_its_last_break(url: str) -> None:
         assert past_of(store, "run-02").ages == {}
 
 
-def attested(n: int, *verdicts: str, **selection) -> AuditRun:
+def attested(n: int, *verdicts: str) -> AuditRun:
     """The ``n``th run, of manual controls, each attested by a person to the verdict given; with none they are left open."""
-    made = run(n, *(Status.MANUAL for _ in verdicts), **selection)
+    made = run(n, *(Status.MANUAL for _ in verdicts))
     marks = [AttestationMark(f"a-{v}", v) if v else None for v in verdicts]
     entries = tuple(
         AttestationEntry(
@@ -110,3 +114,58 @@ def test_ages_of_evidence_and_attestations_against_the_plain_rule(verdicts: list
         run_id = f"run-{len(every):02}"
         assert past_of(store, run_id).ages == {KEY: Age(f"run-{seen[-1]:02}", f"2026-01-{seen[-1]:02}T05:00:00Z", len(seen))}
         assert [(d["control"], a.runs) for d, a in failures(store, run_id)] == [("control-0", len(seen))]
+
+
+def under(made: AuditRun, name: str) -> AuditRun:
+    """A run whose findings another benchmark has, under other numbers."""
+    found = tuple(dataclasses.replace(f, benchmark=name, version="1", id=f"S.{n}") for n, f in enumerate(made.findings))
+    return dataclasses.replace(made, findings=found, scores=score.scores(found))
+
+
+def test_a_failure_keeps_its_age_under_another_benchmark(url: str) -> None:
+    """What judged it is no change of what was audited; where its own benchmark judged too, that alone counts."""
+    both = [*run(4, FAIL, FAIL).findings, *under(run(4, PASS, FAIL), "site").findings]
+    runs = (under(run(1, FAIL, FAIL), "site"), under(run(2, FAIL, PASS), "site"), run(3, FAIL, FAIL))
+    with saved(url, *runs, dataclasses.replace(run(4), findings=tuple(both)), run(5, FAIL, FAIL)) as store:
+        ages = {key[1:]: (a.since[:10], a.runs) for key, a in past_of(store, "run-05").ages.items()}
+        assert ages == {("cis-docker", "control-0"): ("2026-01-01", 5), ("cis-docker", "control-1"): ("2026-01-03", 3)}
+        since = {key[1:]: a.since[:10] for key, a in past_of(store, "run-04").ages.items()}
+        assert since == {("cis-docker", "control-0"): "2026-01-01", ("cis-docker", "control-1"): "2026-01-03",
+                        ("site", "control-1"): "2026-01-03"}  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [("1.6.0", "1.8.0"), ("1.8.0", "1.6.0")])
+@pytest.mark.parametrize(("worse", "since"), [(FAIL, "2026-01-01"), (ERROR, "2026-01-01"), (Status.MANUAL, "2026-01-03")])
+def test_of_two_versions_in_one_run_the_worse_counts(order: tuple[str, str], worse: Status, since: str) -> None:
+    found = [f for v in order for f in run(2, worse if v == "1.6.0" else PASS, version=v).findings]
+    twice = dataclasses.replace(run(2), findings=tuple(found))
+    with saved("sqlite://", run(1, FAIL), twice, run(3, FAIL)) as store:
+        assert past_of(store, "run-03").ages[KEY].since[:10] == since
+
+
+def test_failures_of_a_cluster_keep_their_age_when_kubernetes_is_upgraded(url: str) -> None:
+    """The demo's cluster and node as they would be judged under other versions: every document has its own numbers."""
+    library = packaged(check_types())
+
+    def audited(n: int, version: str) -> AuditRun:
+        judge = Judge(Selection(("cis-kubernetes",)).resolve(library), {})
+        for name in ("cp-1", "shop"):
+            found = evidence.load(ROOT / "auditor" / "demo" / f"{name}.evidence.json")
+            said = json.loads(
+                json.dumps({k: evidence.encode_answer(v) for k, v in found.facts.items()}).replace("v1.35.2", version)
+            )
+            judge.add(dataclasses.replace(found, facts={k: evidence.decode_answer(v) for k, v in said.items()}))
+        day = f"2026-01-{n:02}T05:00:00Z"
+        return dataclasses.replace(judge.run(["cp-1", "shop"]), id=f"run-{n:02}", started=day, finished=day, selection={"level": 2})
+
+    runs = [audited(1, "v1.30.14"), audited(2, "v1.35.2"), audited(3, "v1.36.0")]
+    assert [{f.version for f in r.findings if f.benchmark == "cis-kubernetes"} for r in runs] == [{"1.11"}, {"2.0.1"}, {"2.1"}]
+    failed = [{(f.target, f.control): f.id for f in r.findings if f.status is FAIL} for r in runs]
+    stayed = failed[0].keys() & failed[1].keys() & failed[2].keys()
+    assert len(stayed) > 30
+    assert any(failed[0][key] != failed[2][key] for key in stayed), "the same number would prove little"
+    with saved(url, *runs) as store:
+        ages = {(t, c): a.runs for (t, _, c), a in past_of(store, "run-03").ages.items()}
+        assert ages.keys() == failed[2].keys()
+        assert {key for key, n in ages.items() if n == 3} == stayed
+        assert len(failures(store, "run-03")) == len(failed[2])
