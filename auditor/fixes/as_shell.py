@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -35,8 +37,9 @@ def render(plan: Plan) -> str:
     lines += [f'begin {quote(_plain(plan.run))} {quote(line(plan.target))} {quote(plan.kind)} "$@"', ""]
     lines += [_step(number, step, afters) for number, step in enumerate(plan.steps, 1)]
     # A restart makes a reload of the same program needless, so restarts come first.
-    for after, name in sorted(afters.items(), key=lambda a: (a[0].verb != "restart", a[1])):
-        lines.append(_words("after", name, line(after.words), *_done(after)))
+    for name, after in sorted({name: after for after, name in afters.items()}.items(), key=lambda a: a[1].verb != "restart"):
+        effect = max(s.effect for s in plan.steps if s.after is not None and afters[s.after] == name)
+        lines.append(_words("after", name, DISTURBS[effect], line(after.words), *_done(after)))
     lines += [f"# without a fix: {line(label)} {line(title)}" for label, title, _ in plan.open]
     lines.append(_words("finish", str(len(plan.open))))
     return "\n".join(lines) + "\n"
@@ -48,11 +51,17 @@ def _plain(run: str) -> str:
 
 
 def _afters(plan: Plan) -> dict[After, str]:
-    found: dict[After, str] = {}
-    for step in plan.steps:
-        if step.after is not None:
-            found.setdefault(step.after, f"after-{len(found) + 1}")
-    return found
+    """Return the name of all that follows steps, in their order."""
+    return {step.after: _name(step.after) for step in plan.steps if step.after is not None}
+
+
+def _name(after: After) -> str:
+    """Return a name that is the same in every script and fit for a file: what one script left undone is due in the next."""
+    if after.service and re.fullmatch(r"[A-Za-z0-9_.@-]{1,100}", after.service):
+        return f"{after.verb}-{after.service}"
+    what = _done(after)
+    plain = re.sub(r"[^A-Za-z0-9_.@-]+", "-", what[1].rpartition("/")[2])[:40]
+    return f"{what[0].partition('_')[0]}-{plain}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]}"
 
 
 def _words(*words: str) -> str:

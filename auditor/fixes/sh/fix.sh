@@ -6,6 +6,7 @@
 #   sh SCRIPT --disruptive    do everything, restarts included
 #   sh SCRIPT --only CONTROL  only steps of this control, by number, such as 2.2 or "cis-docker 2.2" (repeatable)
 #
+# A reload or restart that failed is noted in /var/backups/cis-auditor/due/ and done by the next run; exit 1 as long as it is due.
 # Every file that is changed is copied to /var/backups/cis-auditor/RUN-TIME/ first; restore.sh there puts everything back.
 
 set -u
@@ -20,8 +21,8 @@ newline='
 '
 check='' disruptive='' list='' only=''
 store=/var/backups/cis-auditor lock=/run/cis-auditor-fix.lock
-saved='' pending='' due=$newline broken=$newline unready=$newline noted=''
-counted_changed=0 counted_failed=0 counted_left=0 counted_ok=0 counted_hand=0
+saved='' pending='' due=$newline broken=$newline unready=$newline noted='' named=$newline afters=$newline follows='' would=''
+counted_changed=0 counted_failed=0 counted_left=0 counted_ok=0 counted_hand=0 counted_owed=0
 locked=''
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -93,11 +94,13 @@ wanted() {
   return 1
 }
 
-# step NUMBER EFFECT CONTROLS WORDS AFTER ACTION ARGUMENTS...; EFFECT is empty or says what is disturbed, AFTER names an `after`
+# step NUMBER EFFECT CONTROLS WORDS AFTER ACTION ARGUMENTS...; EFFECT is empty or says what is disturbed, AFTER names an `after`.
+# An `after` has the same name in every script, since what one left undone is noted by it in $store/due, for the next.
 step() {
   number=$1 effect=$2 controls=$3 words=$4 after=$5
   shift 5
   wanted "$controls" || return 0
+  named="$named$after$newline"
   if [ -n "$list" ]; then
     say "$number. [$controls] $words${effect:+ (with --disruptive only: $effect)}"
     return 0
@@ -107,11 +110,14 @@ step() {
     say "left out      $number. [$controls] $words ($effect; --disruptive does it)"
     return 0
   fi
+  follows=$after was=''
+  [ ! -f "$store/due/$after" ] || was=yes
   case $unready in
     *"$newline$after$newline"*) said='a step before it, which this one needs, failed' && false ;;
     *) said=$("$@" 2>&1) ;;
   esac
-  case $? in
+  came=$?
+  case $came in
     0) counted_ok=$((counted_ok + 1)); say "ok            $number. [$controls] $words" ;;
     10)
       counted_changed=$((counted_changed + 1))
@@ -121,6 +127,7 @@ step() {
       ;;
     *)
       counted_failed=$((counted_failed + 1))
+      [ -n "$was" ] || [ "$came" != 1 ] || forget "$after" # it changed nothing; what was killed may have
       case $broken in *"$newline$after$newline"*) ;; *) broken="$broken$after$newline" ;; esac
       # A drop-in takes flags away that mustn't stand beside the keys that follow: dockerd wouldn't start with both.
       if [ "$1" = whole_file ] && [ -n "$after" ]; then unready="$unready$after$newline"; fi
@@ -139,45 +146,90 @@ by_hand() {
   for line in "$@"; do say "                  $line"; done
 }
 
-# after NAME WORDS COMMAND...: once, when a step that names it changed something and none of them failed
+# after NAME EFFECT WORDS COMMAND...: once, when a step that names it changed something and none of them failed; also what a run
+# before left undone, unless that disturbs something and wasn't asked for
 after() {
-  name=$1 words=$2
-  shift 2
+  name=$1 effect=$2 words=$3 follows='' since=''
+  shift 3
   [ -z "$list" ] || return 0
-  case $due in *"$newline$name$newline"*) ;; *) return 0 ;; esac
+  afters="$afters$name$newline"
+  case $due in
+    *"$newline$name$newline"*) ;;
+    *)
+      [ -f "$store/due/$name" ] || return 0
+      since=', due since a run before' ;;
+  esac
+  if [ "$1 ${2-}" = 'service_do reload' ]; then
+    case $noted in *"$newline$3$newline"*) return 0 ;; esac
+  fi
   case $broken in
     *"$newline$name$newline"*)
       counted_failed=$((counted_failed + 1))
       say "not done      $words: a step before it failed. Look at that, then run this script again or do it by hand: $*"
+      say_owed "$name"
       return 0 ;;
   esac
+  if [ -n "$since" ]; then
+    left=''
+    [ -z "$effect" ] || [ -n "$disruptive" ] || left="$effect; --disruptive does it"
+    case $named in *"$newline$name$newline"*) ;; *) left='no step that --only leaves asks for it' ;; esac
+    if [ -n "$left" ]; then
+      counted_owed=$((counted_owed + 1))
+      say "left out      $words$since ($left)"
+      say_owed "$name"
+      return 0
+    fi
+  fi
   if [ -n "$check" ]; then
-    say "would be done $words"
+    would=yes
+    say "would be done $words$since"
     return 0
   fi
-  if [ "$1 ${2-}" = 'service_do reload' ]; then
-    case $noted in *"$newline$3$newline"*) return 0 ;; esac
-  fi
   if said=$("$@" 2>&1); then
-    say "done          $words"
-    [ "$1 ${2-}" != 'service_do restart' ] || noted="$noted$newline$3$newline"
+    say "done          $words$since"
+    forget "$name"
+    if [ "$1 ${2-}" = 'service_do restart' ]; then
+      noted="$noted$newline$3$newline"
+      forget "reload-$3"
+    fi
   else
     counted_failed=$((counted_failed + 1))
     say "failed        $words: $(printf '%s' "$said" | tail -n 5 | tr -d '\000-\011\013-\037\177' | tr '\n' ' ')"
     [ ! -d "$saved" ] || say "              to go back: sh $saved/restore.sh, and do that again by hand"
+    say_owed "$name"
   fi
+}
+
+# forget AFTER: it is done
+forget() {
+  [ -n "$1" ] && [ -f "$store/due/$1" ] || return 0
+  rm -f -- "$store/due/$1"
+  rmdir -- "$store/due" 2>/dev/null || :
+}
+
+say_owed() {
+  [ ! -f "$store/due/$1" ] || say "              it stays due; if you do it by hand, remove $store/due/$1"
 }
 
 # finish OPEN: the last line; OPEN is how many failures have no fix
 finish() {
   [ -z "$list" ] || exit 0
+  for one in "$store"/due/*; do # what another script left
+    case $afters in *"$newline${one##*/}$newline"*) continue ;; esac
+    case ${one##*/} in *[!A-Za-z0-9_.@-]*) continue ;; esac
+    counted_owed=$((counted_owed + 1))
+    say "not done      ${one##*/}, which another script left undone, and this one doesn't do"
+    say_owed "${one##*/}"
+  done
   if [ -n "$check" ]; then did='would change'; else did=changed; fi
-  say "$counted_changed $did, $counted_ok ok, $counted_failed failed, $counted_left left out, $counted_hand by hand, $1 without a fix"
+  owed=''
+  [ "$counted_owed" = 0 ] || owed=", $counted_owed still due"
+  say "$counted_changed $did, $counted_ok ok, $counted_failed failed, $counted_left left out, $counted_hand by hand, $1 without a fix$owed"
   if [ ! -d "$saved" ]; then :
   elif [ "$kind" = cluster ]; then say "what was before stands in $saved/changes"
   else say "to put everything back: sh $saved/restore.sh"; fi
-  [ "$counted_failed" = 0 ] || exit 1
-  [ -z "$check" ] || [ "$counted_changed" = 0 ] || exit 2
+  [ "$counted_failed$counted_owed" = 00 ] || exit 1
+  [ -z "$check" ] || [ "$counted_changed$would" = 0 ] || exit 2
   exit 0
 }
 
@@ -241,6 +293,12 @@ undo() {
   { printf '%s\n' '#!/bin/sh' 'set -e'; sed -n '1!G;h;$p' "$saved/changes"; } >"$saved/restore.sh"
 }
 
+# owe: note what must follow the change that is made now; this script may be killed before that is done
+owe() {
+  [ -n "$follows" ] || return 0
+  mkdir -p -- "$store/due" && printf '%s\n' "$run" >"$store/due/$follows" || { why "can't write to $store/due"; return 1; }
+}
+
 # keep_copy FILE: copy it aside, once a run
 keep_copy() {
   [ ! -e "$saved/files$1" ] || return 0
@@ -264,7 +322,7 @@ replace() {
   else
     if ! chmod "$mode" -- "$scratch" || ! undo "rm -f -- $(quoted "$file")"; then rm -f -- "$scratch"; return 1; fi
   fi
-  if ! cat >"$scratch" || ! valid "$scratch" "$@" || ! mv -f -- "$scratch" "$file"; then
+  if ! cat >"$scratch" || ! valid "$scratch" "$@" || ! owe || ! mv -f -- "$scratch" "$file"; then
     rm -f -- "$scratch"
     return 1
   fi
@@ -291,7 +349,7 @@ keep_bits() {
   [ $((0$mode)) != $((0$wants)) ] || return 0
   one_name "$real" || return 1
   [ -z "$check" ] || return 10
-  undo "chmod 0$(printf '%04o' $((0$mode))) -- $(quoted "$real")" || return 1
+  undo "chmod 0$(printf '%04o' $((0$mode))) -- $(quoted "$real")" && owe || return 1
   chmod "0$wants" -- "$real" || return 1
   [ $((0$(stat -c %a -- "$real"))) = $((0$wants)) ] || { why "the file system did not take the mode"; return 1; }
   return 10
@@ -319,7 +377,7 @@ EOF
   [ "$uid:$gid" != "$user:$group" ] || return 0
   one_name "$real" || return 1
   [ -z "$check" ] || return 10
-  undo "chown $uid:$gid -- $(quoted "$real") && chmod 0$(printf '%04o' $((0$mode))) -- $(quoted "$real")" || return 1
+  undo "chown $uid:$gid -- $(quoted "$real") && chmod 0$(printf '%04o' $((0$mode))) -- $(quoted "$real")" && owe || return 1
   chown "$user:$group" -- "$real" || return 1
   [ "$(stat -c %u:%g -- "$real")" = "$user:$group" ] || { why "the file system did not take the owner"; return 1; }
   return 10
@@ -389,7 +447,7 @@ unless() {
   [ -z "$check" ] || return 10
   shift "$length"
   have "$1" || { why "there is no $1 here"; return 1; }
-  undo "# $(printf '%s' "$*" | tr '\000-\037\177' ' '); before it was: $(printf '%s' "$now" | tr '\000-\037\177' ' ')" || return 1
+  undo "# $(printf '%s' "$*" | tr '\000-\037\177' ' '); before it was: $(printf '%s' "$now" | tr '\000-\037\177' ' ')" && owe || return 1
   if [ -n "$input" ]; then printf '%s' "$input" | "$@" || return 1; else "$@" </dev/null || return 1; fi
   return 10
 }
