@@ -15,7 +15,7 @@ from auditor.fixes.as_markdown import render as words
 from auditor.fixes.as_shell import render
 from auditor.fixes.plan import Case, plan
 from auditor.fixes.planners import PLANNERS
-from auditor.fixes.steps import REMOVED, Action, After, Effect, HaveLines, KeepBits, Own, Plan, Run, SetKey, Step
+from auditor.fixes.steps import REMOVED, Action, After, ByHand, Effect, HaveLines, KeepBits, Own, Plan, Run, SetKey, Step
 from auditor.model import Evidence, Finding, Observation, Status, Target, TargetKind, TargetResult, TargetStatus
 from checks import check_types
 from tests.support.host import ENVIRONMENT, Entry, TestHost
@@ -345,11 +345,27 @@ def test_evidence_is_never_run(host: TestHost) -> None:
     out = host.run(
         "sh",
         "-c",
-        "cd /all; for f in script-*; do sh $f --disruptive; done 2>&1; for f in copied-*; do sh $f; done >/dev/null 2>&1; :",
+        "cd /all; for f in script-*; do sh $f --list; sh $f --disruptive; done 2>&1; for f in copied-*; do sh $f; done >/dev/null 2>&1; :",
     )
     assert out.count(" without a fix") == len(EVIL), out
     assert "pwned" not in host.run("ls", "/tmp")
     assert "\x1b" not in out
+
+
+def test_what_a_person_does_is_said_when_it_is_asked_for(host: TestHost) -> None:
+    """Else it is counted: it would be the same many lines after every run."""
+    text = script(
+        step(ByHand("Look at it", ("docker ps", "# and think"))), step(ByHand("Look again")), step(HaveLines("/etc/n", ("x",)))
+    )
+    assert apply(host, text, "--list") == (0, [
+        "by hand       1. [cis-docker 1] Look at it", "                  docker ps", "                  # and think",
+        "by hand       2. [cis-docker 1] Look again", "3. [cis-docker 1] HaveLines",
+    ])  # fmt: skip
+    for options in (("--check",), ()):
+        lines = apply(host, text, *options)[1]
+        assert lines[1] == "by hand       2 steps for a person: --list shows what to do"
+        assert ", 2 by hand," in lines[2]
+    assert "by hand      " not in "".join(apply(host, text, "--only", "cis-docker 2")[1])
 
 
 def test_a_command_is_run_unless_it_is_so(host: TestHost) -> None:

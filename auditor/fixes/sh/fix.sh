@@ -1,6 +1,6 @@
 # What every script has. Steps follow at the end; each says what it is about and calls one of the functions named "Actions".
 #
-#   sh SCRIPT --list          what there is to do, in order
+#   sh SCRIPT --list          what there is to do, in order, with what a person does by hand
 #   sh SCRIPT --check         what would change; changes nothing; exit 0: nothing, 2: something, 1: something can't be done
 #   sh SCRIPT                 do what disturbs nothing and reload what can be reloaded
 #   sh SCRIPT --disruptive    do everything, restarts included
@@ -136,12 +136,13 @@ step() {
   esac
 }
 
-# by_hand NUMBER EFFECT CONTROLS WORDS LINES...: what a person does
+# by_hand NUMBER EFFECT CONTROLS WORDS LINES...: what a person does; said in full with --list only, for it is the same after each run
 by_hand() {
   number=$1 effect=$2 controls=$3 words=$4
   shift 4
   wanted "$controls" || return 0
   counted_hand=$((counted_hand + 1))
+  [ -n "$list" ] || return 0
   say "by hand       $number. [$controls] $words${effect:+ ($effect)}"
   for line in "$@"; do say "                  $line"; done
 }
@@ -221,6 +222,7 @@ finish() {
     say "not done      ${one##*/}, which another script left undone, and this one doesn't do"
     say_owed "${one##*/}"
   done
+  [ "$counted_hand" = 0 ] || say "by hand       $counted_hand step$([ "$counted_hand" = 1 ] || say s) for a person: --list shows what to do"
   if [ -n "$check" ]; then did='would change'; else did=changed; fi
   owed=''
   [ "$counted_owed" = 0 ] || owed=", $counted_owed still due"
