@@ -96,7 +96,8 @@ def _counted(plan: Plan) -> str:
     by_hand = sum(isinstance(s.action, ByHand) for s in plan.steps)
     disruptive = sum(s.effect.disruptive and not isinstance(s.action, ByHand) for s in plan.steps)
     others = len(plan.steps) - by_hand - disruptive
-    return f"{others} steps that disturb nothing, {disruptive} with a restart, {by_hand} by hand, {len(plan.open)} without a fix"
+    off = f"{disruptive} that restart or restrict something (off by default)"
+    return f"{others} steps that disturb nothing, {off}, {by_hand} by hand, {len(plan.open)} without a fix"
 
 
 def _formats(words: str) -> list[str]:

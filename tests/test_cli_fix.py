@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -65,6 +66,11 @@ def test_files_a_target(folder: Path, tmp_path: Path) -> None:
     }
     assert {"cp-1.sh", "shop.md"} <= set(made)
     assert "without a fix: cis-docker 2.1 The engine runs without root" in result.stdout
+    for target in ("web-1", "cp-1", "shop"):  # hosts, and a cluster, of which nothing restarts
+        (counted,) = (line for line in result.stdout.splitlines() if line.startswith(f"{target}: "))
+        assert re.fullmatch(
+            target + r": \d+ steps that disturb nothing, \d+ that restart or restrict something \(off by default\), "
+            r"\d+ by hand, \d+ without a fix", counted), counted  # fmt: skip
     script = (tmp_path / "out" / "web-1.sh").read_text()
     assert "'cis-docker 2.2'" in script
     assert "# without a fix: cis-docker 2.1" in script
