@@ -95,7 +95,7 @@ def converse(transport: paramiko.Transport, command: str, script: bytes, timeout
         try:
             channel.sendall(script)
             channel.shutdown_write()
-        except OSError:
+        except (OSError, EOFError):
             pass  # the command ended before it had read everything; what it said tells why
         output.read()
         if output.lost:
@@ -124,6 +124,8 @@ class _Reader:
 
     def read(self) -> None:
         """Read until the end of the stream; sets ``lost`` when it was not reached."""
+        import paramiko
+
         while True:
             try:
                 self._channel.settimeout(max(0.1, self._deadline - time.monotonic()))
@@ -131,11 +133,15 @@ class _Reader:
             except (TimeoutError, OSError):
                 self.lost = LATE
                 return
+            except (EOFError, paramiko.SSHException):  # it broke off while the server was told that there is room again
+                self.lost = BROKEN
+                return
             if not chunk:
                 return
             self.data += chunk
             if len(self.data) > MAX_OUTPUT:
                 self.lost = Problem(Reason.TRUNCATED, f"the host answered more than {MAX_OUTPUT} bytes")
+                self._channel.close()  # whoever reads the other stream need not wait for its end
                 return
             if time.monotonic() > self._deadline:
                 self.lost = LATE

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import logging
 import random
 import socket
@@ -26,6 +25,7 @@ from auditor.transports.hostkeys import HostKey, Verdict
 from auditor.transports.logins import Login
 from auditor.transports.proxy import Helper
 from auditor.transports.sshauth import Keys, authenticate
+from auditor.transports.wire import InOrder, wire_class
 
 if TYPE_CHECKING:
     import paramiko
@@ -33,33 +33,10 @@ if TYPE_CHECKING:
 #: Seconds before a connection is tried again that a server refused or dropped before it logged us in: it may be starting
 #: again, or have too many logins at once (MaxStartups). Each is made longer or shorter by up to half, so that hosts don't meet.
 RETRIES = (0.4, 0.8, 1.6)
-_CHANNEL_CLOSE = bytes([97])  # RFC 4254, section 9
 
 
 class _DroppedError(TargetError):
     """The connection was refused or broke off before the login: that may pass."""
-
-
-@functools.cache
-def _wire_class() -> Any:
-    import paramiko
-
-    class Wire(paramiko.Transport):
-        """A connection that agrees on the host keys' algorithms that it is told."""
-
-        wanted: tuple[str, ...] = ()
-        helper: Helper | None = None  # the program that is the connection
-
-        def close(self) -> None:
-            super().close()
-            if self.helper is not None:
-                self.helper.end()
-
-        @property
-        def preferred_keys(self) -> tuple[str, ...]:
-            return self.wanted
-
-    return Wire
 
 
 @dataclass
@@ -230,7 +207,7 @@ class Connections:
             helper = Helper(login.proxy_command) if login.proxy_command and jump is None else None
             sock = helper.sock if helper else _tcp(login) if jump is None else _tcp_through(login, jump)
             try:
-                transport = _wire_class()(sock)
+                transport = wire_class()(sock)
                 transport.helper = helper
             except BaseException:
                 helper.end() if helper else sock.close()
@@ -292,28 +269,6 @@ def _tcp(login: Login) -> socket.socket:
         else:
             return sock
     raise last
-
-
-class InOrder:
-    """A connection as one of its channels sees it: what the channel sends goes out one by one, and nothing after its CLOSE.
-
-    paramiko sends outside a channel's lock, so that a CLOSE may overtake data; for that OpenSSH's server ends the whole connection
-    ("data packet referred to nonexistent channel"), and with it every other channel of a jump host.
-    """
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def _send_user_message(self, message: Any) -> None:
-        with self._lock:
-            if not self._closed:
-                self._closed = message.asbytes()[:1] == _CHANNEL_CLOSE
-                self._transport._send_user_message(message)  # noqa: SLF001 - there is no other way to see what a channel sends
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 def _tcp_through(login: Login, jump: Any) -> Any:

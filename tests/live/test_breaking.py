@@ -20,6 +20,7 @@ from auditor.collect import Collector
 from auditor.inventory import HostSpec, Inventory, SshOptions
 from auditor.model import TargetStatus
 from auditor.transports import ssh as ssh_transport
+from auditor.transports.wire import InOrder
 from tests.support import broken
 from tests.support.auditing import Result, audit, auditor, host_entry, write_inventory
 from tests.support.collecting import collect as collect_evidence
@@ -231,7 +232,7 @@ def test_nothing_follows_the_end_of_a_channel() -> None:
             return size
 
     channel = paramiko.Channel(1)
-    channel._set_transport(ssh_transport.InOrder(Slow()))  # type: ignore[no-untyped-call]
+    channel._set_transport(InOrder(Slow()))  # type: ignore[no-untyped-call]
     channel._set_window(1000, 1000)  # type: ignore[no-untyped-call]
     channel._set_remote_channel(2, 1000, 1000)  # type: ignore[no-untyped-call]
     channel.active = True

@@ -1,0 +1,107 @@
+"""What a server can take from an audit: its own target's time and a bounded memory, nothing of the others."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import threading
+import time
+from typing import Any
+
+import paramiko
+import pytest
+
+from auditor.collect import Collector
+from auditor.inventory import HostSpec, Inventory, SshOptions
+from auditor.model import Evidence
+from auditor.transports import conversation
+from auditor.transports.wire import wire_class
+from tests.support import broken, ssh_server
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("key") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return str(path)
+
+
+def collected(*specs: HostSpec) -> list[Evidence]:
+    return list(Collector(Inventory(hosts=specs), frozenset(), frozenset()).run(list(specs)))
+
+
+def test_a_server_that_sends_more_than_there_is_room_for_is_left(identity: str) -> None:
+    """paramiko takes whatever comes: it was gigabytes in the time that a host has, and the end of the whole audit."""
+    sent = [0]
+
+    def flood(transport: paramiko.Transport, channel: paramiko.Channel) -> None:
+        while transport.is_active() and sent[0] < 10**9:
+            ssh_server.sends(transport, channel, ssh_server.DATA, bytes(32000))
+            sent[0] += 32000
+
+    with ssh_server.serving(flood, identity, room=100, timeout=8) as spec:  # what is still writing the script does not read
+        begun = time.monotonic()
+        (found,) = collected(spec)
+    assert time.monotonic() - begun < 6
+    assert sent[0] < 40 * 1024 * 1024
+    assert str(found.error) == "truncated: the connection broke off before the host had answered everything"
+
+
+@pytest.mark.parametrize("kind", [ssh_server.DATA, ssh_server.EXTENDED_DATA])
+def test_endless_output_is_cut_off_at_once(identity: str, monkeypatch: pytest.MonkeyPatch, kind: int) -> None:
+    """On either stream, by a server that waits until there is room."""
+    monkeypatch.setattr(conversation, "MAX_OUTPUT", 5_000_000)
+
+    def talk(transport: paramiko.Transport, channel: paramiko.Channel) -> None:
+        send = channel.sendall if kind == ssh_server.DATA else channel.sendall_stderr
+        while transport.is_active():
+            send(bytes(32000))
+
+    with ssh_server.serving(talk, identity, timeout=20) as spec:
+        begun = time.monotonic()
+        (found,) = collected(spec)
+    assert time.monotonic() - begun < 10
+    assert str(found.error) == "truncated: the host answered more than 5000000 bytes"
+
+
+@pytest.mark.parametrize("kind", [ssh_server.DATA, ssh_server.EXTENDED_DATA])
+def test_a_connection_that_breaks_while_it_is_read_is_no_traceback(
+    identity: str, monkeypatch: pytest.MonkeyPatch, kind: int
+) -> None:
+    """paramiko says so by an EOFError to whoever reads, on either stream, when it is about to tell the server to go on."""
+    untold: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", untold.append)
+    tell = wire_class()._send_user_message
+
+    def broken_off(self: paramiko.Transport, message: paramiko.Message) -> None:
+        if message.asbytes()[0] == ssh_server.WINDOW_ADJUST:
+            self.close()
+            raise EOFError
+        tell(self, message)
+
+    monkeypatch.setattr(wire_class(), "_send_user_message", broken_off)
+
+    def talk(_: paramiko.Transport, channel: paramiko.Channel) -> None:
+        (channel.sendall if kind == ssh_server.DATA else channel.sendall_stderr)(bytes(1_000_000))
+
+    with ssh_server.serving(talk, identity, timeout=20) as spec:
+        (found,) = collected(spec)
+    assert str(found.error) == "truncated: the connection broke off before the host had answered everything"
+    assert untold == []
+
+
+def test_a_packet_that_is_larger_than_any_is_not_waited_for() -> None:
+    """Before any key is exchanged, by whoever listens there."""
+    sent = [0]
+
+    def announce(_: broken.Peer, connection: Any) -> None:
+        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n" + struct.pack(">I", 0x7FFFFFFC))
+        while True:
+            connection.sendall(bytes(1 << 20))
+            sent[0] += 1 << 20
+
+    with broken.peer(announce) as peer:
+        spec = HostSpec(name="host", address="127.0.0.1", ssh=SshOptions(user="root", port=peer.port, connect_timeout=5))
+        (found,) = collected(spec)
+    assert sent[0] < 40 * 1024 * 1024
+    assert str(found.error) == f"unreachable: root@127.0.0.1:{peer.port}: the server announced a packet larger than any"
