@@ -19,22 +19,15 @@ from cryptography.x509.oid import NameOID
 
 from auditor.model import Problem, Reason
 from auditor.transports import local
-from auditor.transports.base import TargetError
 from auditor.transports.kubernetes import collect_cluster
 from tests.support.apiserver import ApiServer
-from tests.support.cluster import EVERYTHING, Spec
+from tests.support.cluster import Spec, refused
 
 
 @pytest.fixture
 def server(tmp_path: Path):
     with ApiServer(tmp_path / "server") as running:
         yield running
-
-
-def refused(spec: Spec) -> Problem:
-    with pytest.raises(TargetError) as caught:
-        collect_cluster(spec, EVERYTHING)
-    return caught.value.problem
 
 
 def logging_in(server, user: object) -> Path:

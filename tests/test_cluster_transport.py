@@ -20,10 +20,9 @@ from auditor.facts.kubernetes import KINDS
 from auditor.model import Evidence, Problem, Reason, Target
 from auditor.targets import result_of
 from auditor.transports import kubernetes as transport
-from auditor.transports.base import TargetError
 from auditor.transports.kubernetes import collect_cluster
 from tests.support.apiserver import PODS, ApiServer, ListKind, write_certificates
-from tests.support.cluster import EVERYTHING, Spec, collect
+from tests.support.cluster import Spec, collect, refused
 
 ADDONS_SERVED = {"validatingadmissionpolicies", "validatingadmissionpolicybindings"}
 SERVED = {k for k, v in KINDS.items() if not v.addon} | ADDONS_SERVED
@@ -33,13 +32,6 @@ SERVED = {k for k, v in KINDS.items() if not v.addon} | ADDONS_SERVED
 def server(tmp_path: Path):
     with ApiServer(tmp_path / "server") as running:
         yield running
-
-
-def refused(spec: Spec) -> Problem:
-    with pytest.raises(TargetError) as caught:
-        collect_cluster(spec, EVERYTHING)
-    assert "\n" not in str(caught.value)
-    return caught.value.problem
 
 
 def test_everything_is_read_with_one_get_a_kind_over_one_connection(server):

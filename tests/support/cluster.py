@@ -10,7 +10,8 @@ from typing import Any
 from auditor.catalogue import decode_definition, parse
 from auditor.engine import judge
 from auditor.facts.kubernetes import KINDS
-from auditor.model import Benchmark, Control, Evidence, Finding, Target
+from auditor.model import Benchmark, Control, Evidence, Finding, Problem, Target
+from auditor.transports.base import TargetError
 from auditor.transports.kubernetes import collect_cluster
 from checks import check_types
 from tests.support.apiserver import ApiServer, serving
@@ -54,6 +55,16 @@ def collect(server: ApiServer, token: str | None = "token-auditor", *kinds: str,
     """Collect from a served cluster with the real client, everything without kinds."""
     wanted = frozenset(f"objects:{k}" for k in kinds) or EVERYTHING
     return collect_cluster(Spec(str(server.kubeconfig(token)), timeout=timeout), wanted)
+
+
+def refused(spec: Spec) -> Problem:
+    """Return why a cluster can't be collected from, which is said in one line."""
+    import pytest  # not with this module, whose memory is measured in tests/performance
+
+    with pytest.raises(TargetError) as caught:
+        collect_cluster(spec, EVERYTHING)
+    assert "\n" not in str(caught.value)
+    return caught.value.problem
 
 
 def recorded(folder: Path) -> dict[str, Any]:
