@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import socket
 import struct
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -105,3 +108,27 @@ def test_a_packet_that_is_larger_than_any_is_not_waited_for() -> None:
         (found,) = collected(spec)
     assert sent[0] < 40 * 1024 * 1024
     assert str(found.error) == f"unreachable: root@127.0.0.1:{peer.port}: the server announced a packet larger than any"
+
+
+def test_an_agent_that_hangs_is_waited_for_once(identity: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that went to sleep forwarded it: it takes connections, or no more of them, and never answers."""
+
+    def end(_: paramiko.Transport, channel: paramiko.Channel) -> None:
+        channel.send_exit_status(3)
+        channel.close()
+
+    with socket.socket(socket.AF_UNIX) as silent, ssh_server.serving(end, identity, connect_timeout=1) as good:
+        silent.bind(str(tmp_path / "agent"))
+        silent.listen(0)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        options = dataclasses.replace(good.ssh, identity_file=None)
+        keyless = [dataclasses.replace(good, name=f"keyless-{n}", ssh=options) for n in range(12)]
+        begun = time.monotonic()
+        found = {
+            e.target.name: str(e.error)
+            for e in Collector(Inventory(hosts=(good, *keyless)), frozenset(), frozenset(), jobs=4).run([good, *keyless])
+        }
+    assert time.monotonic() - begun < 3
+    assert "login shell ended with 3" in found.pop(good.name)
+    assert set(found.values()) == {f"denied: login as root@127.0.0.1:{good.ssh.port} refused: the agent does not answer in time"}

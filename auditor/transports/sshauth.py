@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import socket
+import struct
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -14,6 +16,8 @@ from auditor.model import Problem, Reason
 from auditor.transports.base import TargetError
 from auditor.transports.logins import IDENTITIES, Login, Secret
 
+_HANGS = "the agent does not answer in time"
+
 
 class Keys:
     """Private keys from files, each read and decrypted once an audit: that may take a second for an encrypted one."""
@@ -21,6 +25,7 @@ class Keys:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loaded: dict[tuple[str, Secret | None], Any] = {}
+        self.agent_hangs = False  # it was waited for once, and is not by every other target
 
     def load(self, file: str, passphrase: Secret | None) -> Any:
         """Return the key of a file with its certificate (``FILE-cert.pub``) if it has one, or why it can't be used, as text."""
@@ -129,18 +134,59 @@ def _offered(login: Login, keys: Keys, tried: list[str]) -> Generator[tuple[str,
         yield f"the key {file}", key
     if not os.environ.get("SSH_AUTH_SOCK"):
         return
-    agent = None
+    if keys.agent_hangs:
+        tried.append(_HANGS)
+        return
+    connection = None
     try:
-        agent = paramiko.Agent()
-        for key in agent.get_keys():
+        connection = _to_agent(login.connect_timeout)
+        for key in _keys_of(connection, login.connect_timeout) if connection is not None else ():
             blob = key.asbytes()
             if blob not in blobs and (blob in locked or not login.only_identities):
                 yield "a key of the agent", key
-    except paramiko.SSHException:
+    except BlockingIOError:
+        keys.agent_hangs = True
+        tried.append(_HANGS)
+    except (paramiko.SSHException, OSError):
         tried.append("the agent does not answer")
     finally:
-        if agent is not None:
-            agent.close()
+        if connection is not None:
+            connection.close()
+
+
+def _to_agent(timeout: float) -> socket.socket | None:
+    """Connect to the agent; None where none listens. Raises BlockingIOError when it does not take the connection in time."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _limit(connection, timeout)
+        connection.connect(os.environ["SSH_AUTH_SOCK"])
+    except BlockingIOError:
+        connection.close()
+        raise
+    except OSError:  # the agent that was there is gone
+        connection.close()
+        return None
+    return connection
+
+
+def _keys_of(connection: socket.socket, timeout: float) -> tuple[Any, ...]:
+    """Return an agent's keys, as paramiko's own `Agent` does, which waits for ever for one that hangs.
+
+    Raises BlockingIOError when it does not answer in time, and SSHException or OSError when it breaks off.
+    """
+    import paramiko
+
+    agent: Any = paramiko.agent.AgentSSH()
+    agent._connect(connection)  # noqa: SLF001 - the one part of it that takes a connection of ours
+    _limit(connection, 3 * timeout)  # to sign it may ask its user first
+    keys: tuple[Any, ...] = agent.get_keys()
+    return keys
+
+
+def _limit(connection: socket.socket, seconds: float) -> None:
+    """Have the system end each wait: Python's own limit does not let a full queue of connections be waited for."""
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # the second one is for connecting too
+        connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6)))
 
 
 def _public(file: str) -> bytes:
