@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import struct
@@ -132,3 +133,49 @@ def test_an_agent_that_hangs_is_waited_for_once(identity: str, tmp_path: Path, m
     assert time.monotonic() - begun < 3
     assert "login shell ended with 3" in found.pop(good.name)
     assert set(found.values()) == {f"denied: login as root@127.0.0.1:{good.ssh.port} refused: the agent does not answer in time"}
+
+
+def test_an_agents_key_logs_in(identity: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(_: paramiko.Transport, channel: paramiko.Channel) -> None:
+        channel.send_exit_status(3)
+        channel.close()
+
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.DEVNULL) as agent:
+        try:
+            while not (tmp_path / "agent").exists():
+                time.sleep(0.01)
+            subprocess.run(["ssh-add", "-q", identity], check=True)
+            with ssh_server.serving(end, identity) as good:
+                (found,) = collected(dataclasses.replace(good, ssh=dataclasses.replace(good.ssh, identity_file=None)))
+        finally:
+            agent.terminate()
+    assert "login shell ended with 3" in str(found.error)
+
+
+@pytest.mark.parametrize("dead", [1, 3])
+def test_a_name_of_which_the_first_addresses_are_dead(identity: str, monkeypatch: pytest.MonkeyPatch, dead: int) -> None:
+    """Nobody answers there, not even with a refusal: they have had all the time, and the last one a tenth of a second."""
+
+    def end(_: paramiko.Transport, channel: paramiko.Channel) -> None:
+        channel.send_exit_status(3)
+        channel.close()
+
+    with socket.create_server(("127.0.0.2", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(2):  # which is all that it has room for: what comes now is dropped
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        good = stack.enter_context(ssh_server.serving(end, identity, connect_timeout=2))
+        resolved = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", a) for a in [*[full.getsockname()] * dead, ("127.0.0.1", good.ssh.port)]
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: resolved)
+        connect, given = socket.socket.connect, []
+        monkeypatch.setattr(socket.socket, "connect", lambda s, a: (given.append(s.gettimeout()), connect(s, a)))
+        begun = time.monotonic()
+        (found,) = collected(good)
+    assert "login shell ended with 3" in str(found.error)
+    assert given[-1] > 0.4, "enough for a host at the other end of the world"
+    assert time.monotonic() - begun < 3

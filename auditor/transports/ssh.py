@@ -253,14 +253,15 @@ def _check_exchanged(transport: Any) -> None:
 
 
 def _tcp(login: Login) -> socket.socket:
-    """Connect to the first address of a name that takes the connection, in the time for one."""
+    """Connect to the first address of a name that takes the connection, in the time for one, of which each address has its share."""
+    found = socket.getaddrinfo(login.host, login.port, type=socket.SOCK_STREAM)
     end = time.monotonic() + login.connect_timeout
     last: OSError = OSError(errno.EHOSTUNREACH, "the name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(login.host, login.port, type=socket.SOCK_STREAM):
+    for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
         sock = None
         try:
             sock = socket.socket(family, kind, protocol)
-            sock.settimeout(max(0.1, end - time.monotonic()))
+            sock.settimeout(max(0.1, (end - time.monotonic()) / left))
             sock.connect(address)
         except OSError as error:
             if sock is not None:
