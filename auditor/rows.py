@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from auditor.model import AuditRun, Finding, Score, Severity, TargetResult
-from auditor.results import counts_document, finding_document, info_document, score_document, target_document, text_of, to_document
+from auditor.results import counts_document, info_document, score_document, target_document, text_of, to_document
 from auditor.tables import kind_of
-
-_FINDING = ("target", "benchmark", "version", "id", "control", "level", "severity", "status")
 
 Row = dict[str, Any]
 
@@ -52,19 +50,15 @@ def target_row(target: TargetResult) -> Row:
     return {**columns(document, ("name", "kind", "status")), "document": text_of(document)}
 
 
-def finding_row(document: Mapping[str, Any], text: str) -> Row:
-    """Return the row of a finding without its place; ``text`` is the document in JSON."""
-    return {**columns(document, _FINDING), "document": text}
-
-
 #: The columns of a finding's row in the order of `finding_values`.
-FINDING_COLUMNS = ("run", "position", *_FINDING, "document")
+FINDING_COLUMNS = ("run", "position", "target", "benchmark", "version", "id", "control", "level", "severity", "status", "attested",
+                   "document")  # fmt: skip
 
 
-def finding_values(run: str, position: int, f: Finding, text: str) -> tuple[str | int, ...]:
-    """Return the values of a finding's row, as `finding_row` and `placed` have them; ``text`` is its document in JSON."""
+def finding_values(run: str, position: int, f: Finding) -> tuple[str | int | None, ...]:
+    """Return the values of a finding's row; its document is elsewhere (`auditor.packs`)."""
     return (run, position, column(f.target), *_of_control(f.benchmark, f.version, f.id, f.control, f.level, f.severity),
-            f.status.value, text)  # fmt: skip
+            f.status.value, f.attestation.verdict if f.attestation else None, "")  # fmt: skip
 
 
 @lru_cache(maxsize=8192)
@@ -85,13 +79,8 @@ def placed(run: str, rows: Iterable[Row], first: int = 0) -> list[Row]:
     return [{"run": run, "position": n, **row} for n, row in enumerate(rows, first)]
 
 
-def finding_rows(documents: Sequence[Mapping[str, Any]]) -> Iterable[Row]:
-    """Return the rows of findings without their places."""
-    return (finding_row(d, text_of(d)) for d in documents)
-
-
 def rows_of(run: AuditRun) -> dict[str, list[Row]]:
-    """Return the rows of every table, in the order in which they are to be written."""
+    """Return the rows of every table but the findings', in the order in which they are to be written."""
     texts, benchmarks = benchmark_rows(run.id, map(info_document, run.benchmarks))
     head = to_document(AuditRun(run.id, run.started, run.finished, run.auditor_version, run.operator, (), (), (), (),
                                 run.selection, run.notices, run.registers))["run"]  # fmt: skip
@@ -100,6 +89,5 @@ def rows_of(run: AuditRun) -> dict[str, list[Row]]:
         "runs": [run_row(head)],
         "benchmarks": benchmarks,
         "targets": placed(run.id, map(target_row, run.targets)),
-        "findings": placed(run.id, finding_rows([finding_document(f) for f in run.findings])),
         "scores": placed(run.id, map(score_row, run.scores)),
     }

@@ -1,7 +1,7 @@
 """The history of audits: what was found when, in a database.
 
-An SQLite file of the user's own by default, PostgreSQL by its URL. A finding is one row: columns to
-filter by, and the whole document. What is loaded equals what was saved, to the last digit.
+An SQLite file of the user's own by default, PostgreSQL by its URL. A finding is one row of columns to filter by; the whole
+documents are beside (`auditor.packs`). What is loaded equals what was saved, to the last digit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from auditor.databases import begun, engine_of, held, lock_of, taken
+from auditor.findingtext import text_of_finding
 from auditor.migrations import upgrade
 from auditor.model import AuditRun, Counts, TargetStatus
+from auditor.packs import DamagedError, documents, keep_findings
 from auditor.results import counts_document, run_of
 from auditor.rows import column, rows_of
 from auditor.score import mean
@@ -118,6 +120,7 @@ class Store:
             for table, listed in rows.items():
                 if listed:
                     connection.execute(getattr(self.tables, table).insert(), listed)
+            keep_findings(connection, self.tables, run.id, 0, run.findings, list(map(text_of_finding, run.findings)))
 
     def keep_texts(self, connection: sa.Connection, rows: Iterable[Mapping[str, str]]) -> None:
         """Write the words of benchmarks that are not there yet."""
@@ -134,10 +137,9 @@ class Store:
         with self.plainly(), self.reading() as connection:
             found = self.find(connection, run)
             try:
-                lists = {
-                    n: map(json.loads, self._texts(connection, getattr(self.tables, n), found)) for n in ("targets", "findings")
-                }
-                return run_of({**self._document(connection, found), **lists})
+                targets = map(json.loads, self._texts(connection, self.tables.targets, found))
+                findings = (json.loads(text) for _, text in documents(connection, self.tables, found))
+                return run_of({**self._document(connection, found), "targets": targets, "findings": findings})
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise StoreError(f"{self.name}: run {found} can't be read ({type(error).__name__}: {_line(error)})") from None
 
@@ -158,7 +160,7 @@ class Store:
             targets, findings = spooled(folder, refuse)
             for document in self._texts(connection, self.tables.targets, found):
                 targets.add(document)
-            texts = self._texts(connection, self.tables.findings, found)
+            texts = (text for _, text in documents(connection, self.tables, found))
             while some := list(itertools.islice(texts, 500)):
                 findings.add(some)
             try:
@@ -295,7 +297,7 @@ class Store:
             gone = [str(r.id) for r in old if r.id not in kept]
             if not dry:
                 for run in gone:
-                    for table in (t.findings, t.scores, t.targets, t.benchmarks):
+                    for table in (t.findings, t.packs, t.scores, t.targets, t.benchmarks):
                         connection.execute(table.delete().where(table.c.run == run))
                     connection.execute(t.runs.delete().where(t.runs.c.id == run))
                 used = sa.select(t.benchmarks.c.text).distinct()
@@ -383,6 +385,8 @@ class Store:
             raise StoreError(f"{self.name}: {_line(error)}") from None
         except ModuleNotFoundError as error:
             raise StoreError(f"{self.name}: needs the Python package {error.name!r}, which is not installed") from None
+        except DamagedError as error:
+            raise StoreError(f"{self.name}: {error}") from None
         except OSError as error:
             raise StoreError(f"{self.name}: can't be opened: {error.strerror}") from None
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,9 @@ from auditor.collect import now
 from auditor.databases import insert_all
 from auditor.journal import Entry, chosen_document, chosen_of
 from auditor.model import BenchmarkInfo, TargetResult
+from auditor.packs import documents, keep_findings
 from auditor.results import finding_of, info_document, registers_document, target_of, text_of
-from auditor.rows import FINDING_COLUMNS, benchmark_rows, finding_values, placed, run_row, score_row, target_row
+from auditor.rows import benchmark_rows, placed, run_row, score_row, target_row
 from auditor.store import FINISHED, INTERRUPTED, RUNNING, Store, StoreError
 
 if TYPE_CHECKING:
@@ -133,12 +133,11 @@ class StoredRun:
                 if not connection.execute(self._replace, {**row, "place": place}).rowcount:
                     raise StoreError(f"{self._store.name}: run {self._run} is no longer there")
                 first = place * STRIDE
-                for table in (t.findings, t.scores) if self.joined or entry.name in self._written else ():
+                for table in (t.findings, t.packs, t.scores) if self.joined or entry.name in self._written else ():
                     old = (table.c.run == self._run, table.c.position >= first, table.c.position < first + STRIDE)
                     connection.execute(table.delete().where(*old))
-                findings = [finding_values(self._run, *placed_) for placed_ in zip(count(first), entry.findings, entry.lines)]
-                assert len(findings) < STRIDE
-                insert_all(connection, t.findings, FINDING_COLUMNS, findings)
+                assert len(entry.findings) < STRIDE
+                keep_findings(connection, t, self._run, first, entry.findings, entry.lines)
                 self._written.add(entry.name)
                 scores = placed(self._run, map(score_row, entry.scores), first)
                 insert_all(connection, t.scores, list(scores[0]) if scores else (), [tuple(s.values()) for s in scores])
@@ -153,9 +152,8 @@ class StoredRun:
                     t.targets.select().where(t.targets.c.run == self._run, t.targets.c.position == place)
                 ).one()
                 first = place * STRIDE
-                f = t.findings
-                query = f.select().where(f.c.run == self._run, f.c.position >= first, f.c.position < first + STRIDE)
-                found = tuple(finding_of(json.loads(r.document)) for r in connection.execute(query.order_by(f.c.position)))
+                texts = documents(connection, t, self._run, range(first, first + STRIDE))
+                found = tuple(finding_of(json.loads(text)) for _, text in texts)
             yield Entry(target_of(json.loads(row.document)), chosen_of(json.loads(row.chosen or "[]")), found, bool(row.done))
 
     def close(self, benchmarks: Benchmarks, *, interrupted: bool) -> int:
@@ -191,10 +189,11 @@ class StoredRun:
         if not closing.controls:
             return
         closing.judged(connection.execute(sa.select(f.c.control).where(f.c.run == self._run).distinct()).scalars())
-        query = f.select().where(f.c.run == self._run, f.c.control.in_(closing.controls)).order_by(f.c.position)
-        with connection.execute(query.execution_options(yield_per=500)) as rows:
-            for row in rows:
-                closing.mark(finding_of(json.loads(row.document)))
+        places = sa.select(f.c.position).where(f.c.run == self._run, f.c.control.in_(closing.controls))
+        wanted = set(connection.execute(places).scalars())
+        for place, text in documents(connection, self._store.tables, self._run):
+            if place in wanted:
+                closing.mark(finding_of(json.loads(text)))
 
     def _benchmarks(self, connection: sa.Connection, infos: Sequence[BenchmarkInfo]) -> None:
         t = self._store.tables

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 #: The newest of `auditor.migrations`: a history that is newer than that is refused, never guessed at.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def kind_of(selection: Mapping[str, Any]) -> str:
@@ -32,6 +32,7 @@ class Tables:
     benchmarks: sa.Table
     targets: sa.Table
     findings: sa.Table
+    packs: sa.Table
     scores: sa.Table
     marks: sa.Table
 
@@ -44,10 +45,10 @@ def tables() -> Tables:
     metadata = sa.MetaData()
     text, number = sa.Text, sa.Integer
 
-    def of_run(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    def of_run(name: str, *columns: sa.Column[Any], kind: type[Any] = text) -> sa.Table:
         run = sa.Column("run", text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
         position = sa.Column("position", number, primary_key=True)
-        return sa.Table(name, metadata, run, position, *columns, sa.Column("document", text, nullable=False))
+        return sa.Table(name, metadata, run, position, *columns, sa.Column("document", kind, nullable=False))
 
     made = Tables(
         meta=sa.Table("meta", metadata, sa.Column("name", text, primary_key=True), sa.Column("value", text, nullable=False)),
@@ -65,8 +66,11 @@ def tables() -> Tables:
         # ``done`` is 0 while a target is still waited for; ``chosen`` are the benchmarks that judged it, and why.
         targets=of_run("targets", sa.Column("name", text, index=True), sa.Column("kind", text), sa.Column("status", text),
                        sa.Column("done", number), sa.Column("chosen", text)),
+        # ``attested`` is a person's verdict on it; its document is empty where it is in a pack.
         findings=of_run("findings", *(sa.Column(n, text) for n in ("target", "benchmark", "version", "id", "control")),
-                        sa.Column("level", number), sa.Column("severity", text), sa.Column("status", text)),
+                        sa.Column("level", number), sa.Column("severity", text), sa.Column("status", text),
+                        sa.Column("attested", text)),
+        packs=of_run("packs", kind=sa.LargeBinary),
         scores=of_run("scores", *(sa.Column(n, text) for n in ("target", "benchmark", "version")), sa.Column("score", sa.Double),
                       sa.Column("coverage", sa.Double), *(sa.Column(n, number) for n in counts_document(Counts()))),
         marks=sa.Table("marks", metadata, sa.Column("name", text, primary_key=True),

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from auditor.model import STATUS_RANK
+from auditor.packs import documents
 from auditor.past import Age, Past, TrendPoint
 from auditor.results import registers_of
 from auditor.rows import column
@@ -49,37 +50,25 @@ def failures(store: Store, run: str) -> list[tuple[dict[str, Any], Age]]:
 
     What evidence leaves open and a person attested to fail is among them.
     """
+    import sqlalchemy as sa
+
     with store.plainly(), store.reading() as connection:
         f = store.tables.findings.c
         rows = _until(store, connection, run)
-        if not rows:
-            return []
-        query = store.tables.findings.select().where(f.run == run, _may_fail(store, rows[0])).order_by(f.position)
-        every = ((r, json.loads(r.document)) for r in connection.execute(query))
-        found = [((r.target, r.benchmark, r.control), d) for r, d in every if r.status == "fail" or _attested(d)]
+        keys = sa.select(f.position, f.target, f.benchmark, f.control).where(f.run == run, _fails(store))
+        failed = {place: tuple(key) for place, *key in connection.execute(keys)}
+        every = documents(connection, store.tables, run) if failed else ()
+        found = [(failed[place], json.loads(text)) for place, text in every if place in failed]
         ages = _ages(store, connection, rows)
     return sorted(((d, ages[key]) for key, d in found), key=lambda pair: pair[1].since)
 
 
-def _attested(document: Mapping[str, Any]) -> bool:
-    """Return whether a person attested that a manual finding is a failure."""
-    return (document.get("attestation") or {}).get("verdict") == "fail"
-
-
-def _attested_controls(row: Any) -> list[str]:
-    """The controls that somebody attested to fail in a run, as its register has them."""
-    entries = registers_of(json.loads(row.document).get("registers", {})).attestations
-    return sorted({column(e.control) for e in entries if e.verdict == "fail" and e.findings})
-
-
-def _may_fail(store: Store, row: Any) -> sa.ColumnElement[bool]:
-    """A condition on the findings of a run that all of its failures meet, and beside them manual ones of controls attested to."""
+def _fails(store: Store) -> sa.ColumnElement[bool]:
+    """A condition on findings: they fail by evidence, or what evidence left open was attested to fail."""
     import sqlalchemy as sa
 
     f = store.tables.findings.c
-    controls = _attested_controls(row)
-    failed = f.status == "fail"
-    return sa.or_(failed, sa.and_(f.status == "manual", f.control.in_(controls))) if controls else failed
+    return sa.or_(f.status == "fail", f.attested == "fail")
 
 
 def _scope(document: str) -> tuple[Any, ...] | None:
@@ -163,7 +152,7 @@ def _ages(store: Store, connection: sa.Connection, rows: list[Any]) -> dict[Key,
     order = {r.id: n for n, r in enumerate(r for r in rows if (r.kind == "demo") == demo)}  # 0 is the run itself
     kept = [r for r in rows if r.id in order]
     f = store.tables.findings
-    mine = sa.select(f.c.target, f.c.control).where(f.c.run == rows[0].id, _may_fail(store, rows[0])).distinct().cte("mine")
+    mine = sa.select(f.c.target, f.c.control).where(f.c.run == rows[0].id, _fails(store)).distinct().cte("mine")
     joined = mine.join(f, sa.and_(f.c.target == mine.c.target, f.c.control == mine.c.control))
     attested = _attestations(store, connection, joined, kept)
     query = sa.select(f.c.target, f.c.benchmark, f.c.control, f.c.run, f.c.status).select_from(joined)
@@ -192,14 +181,14 @@ def _attestations(store: Store, connection: sa.Connection, joined: sa.FromClause
     """What of some findings a person attested to fail in some runs: target, benchmark, control and run."""
     import sqlalchemy as sa
 
-    controls = {r.id: found for r in runs if (found := _attested_controls(r))}
-    if not controls:
+    registers = ((r.id, registers_of(json.loads(r.document).get("registers", {}))) for r in runs)
+    ids = [id_ for id_, register in registers if register.attestations]
+    if not ids:  # most have none, and the index doesn't hold them
         return set()
     f = store.tables.findings.c
-    wanted = (f.status == "manual", f.control.in_(sorted(set().union(*controls.values()))), f.run.in_(controls))
-    query = sa.select(f.target, f.benchmark, f.control, f.run, f.document).select_from(joined).where(*wanted)
-    with connection.execute(query.execution_options(yield_per=1000)) as some:
-        return {tuple(key) for *key, document in some if _attested(json.loads(document))}
+    wanted = (f.status == "manual", f.attested == "fail", f.run.in_(ids))
+    query = sa.select(f.target, f.benchmark, f.control, f.run).select_from(joined).where(*wanted)
+    return {tuple(row) for row in connection.execute(query)}
 
 
 def _worse(one: str | None, other: str) -> str:

@@ -50,6 +50,9 @@ def saved(url: str, *runs: AuditRun) -> Store:
     return store
 
 
+KEY = ("web-1", "cis-docker", "control-0")
+
+
 def test_a_trend_is_of_what_compares(url: str) -> None:
     runs = [
         run(1, FAIL, FAIL), run(2, PASS, FAIL, targets=("web-1", "gone")), run(3, PASS, recheck="run-02"), run(4, PASS, demo=True),
@@ -152,7 +155,7 @@ def test_pruning_spares_the_baseline_and_leaves_nothing_behind(url: str) -> None
         assert store.load("baseline") == runs[0]
         store.unmark()
         assert store.prune(before="2027-01-01") == ["run-06", "run-01"]
-    for table in ("runs", "findings", "scores", "targets", "benchmarks", "texts"):
+    for table in ("runs", "findings", "packs", "scores", "targets", "benchmarks", "texts"):
         assert stores.execute(url, f"SELECT count(*) FROM {table}") == [(0,)], table
 
 

@@ -14,17 +14,13 @@ from auditor.databases import engine_of
 from auditor.model import Status
 from auditor.store import Store, StoreError
 from auditor.tables import SCHEMA_VERSION, tables
-from auditor.trends import past_of
+from auditor.trends import failures, past_of
 from tests.support import sample_run, stores
-from tests.test_ages import KEY
+from tests.test_ages import KEY, attested
 from tests.test_history import run, saved
 
 ROOT = Path(__file__).parent.parent
 FAIL, PASS = Status.FAIL, Status.PASS
-ADDED = {
-    2: ("DROP TABLE marks", "DROP INDEX findings_of_control", "ALTER TABLE runs DROP COLUMN kind"),
-    3: tuple(f"ALTER TABLE {t} DROP COLUMN {c}" for t, c in (("runs", "status"), ("runs", "plan"), ("targets", "done"), ("targets", "chosen"))),
-}  # fmt: skip
 
 
 @pytest.fixture(params=stores.KINDS)
@@ -32,19 +28,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return stores.new(request.param, tmp_path)
 
 
-def earlier(url: str, version: int) -> None:
-    """Make a history what an earlier version of the program wrote."""
-    for added in range(SCHEMA_VERSION, version, -1):
-        for statement in ADDED[added]:
-            stores.execute(url, statement)
-    stores.execute(url, f"UPDATE meta SET value = '{version}'")
-
-
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_an_earlier_history_is_upgraded_and_loses_nothing(url: str, version: int) -> None:
     runs = [run(1, FAIL, PASS), run(2, FAIL, demo=True), sample_run.hostile(500)]
     saved(url, *runs).close()
-    earlier(url, version)
+    stores.earlier(url, version)
     for _ in range(2):
         with Store(url) as store:
             assert [store.load(r.id) for r in runs] == runs
@@ -73,7 +61,7 @@ def test_the_migrations_make_the_tables_that_the_program_has(url: str) -> None:
 
 def test_an_upgrade_that_fails_changes_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(url, run(1, FAIL)).close()
-    earlier(url, 1)
+    stores.earlier(url, 1)
     from auditor import store as module
 
     def broken(connection: sa.Connection, version: int) -> None:
@@ -94,7 +82,7 @@ def test_processes_that_open_a_history_at_once(url: str, version: int) -> None:
     """The first run of several at once, and an upgrade."""
     if version:
         saved(url, run(1, FAIL)).close()
-        earlier(url, version)
+        stores.earlier(url, version)
     code = "import sys; from auditor.store import Store; Store(sys.argv[1]).close()"
     started = [subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)]
     for process in started:
@@ -110,3 +98,12 @@ def test_a_current_history_is_opened_without_alembic(tmp_path: Path) -> None:
             [sys.executable, "-c", code, stores.new("sqlite", tmp_path)], cwd=ROOT, check=True, capture_output=True, text=True
         )
         assert printed.stdout == "False\n"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_what_people_attested_before_an_upgrade(url: str, version: int) -> None:
+    saved(url, attested(1, "fail", "pass"), attested(2, "fail", "fail")).close()
+    stores.earlier(url, version)
+    with Store(url) as store:
+        store.save(attested(3, "fail", "fail"))
+        assert sorted(age.runs for _, age in failures(store, "run-03")) == [2, 3]

@@ -60,8 +60,10 @@ def test_what_is_written_fast_is_what_the_document_says(name):
         document = finding_document(finding)
         text = text_of(document)
         assert text_of_finding(finding) == text
-        row = {"run": "r", "position": n, **rows.finding_row(document, text)}
-        assert rows.finding_values("r", n, finding, text) == tuple(row[c] for c in rows.FINDING_COLUMNS)
+        row = dict(zip(rows.FINDING_COLUMNS, rows.finding_values("r", n, finding), strict=True))
+        assert (row.pop("run"), row.pop("position"), row.pop("document")) == ("r", n, "")
+        assert row.pop("attested") == (document["attestation"] or {}).get("verdict")
+        assert row == rows.columns(document, row)
 
 
 def test_every_finding_is_a_line():

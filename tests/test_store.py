@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from auditor.databases import holds_password
 from auditor.model import AuditRun, Counts, Finding, Observation, Score, Severity, Status, TargetStatus
 from auditor.score import mean
 from auditor.store import Store, StoreError, default_url
+from auditor.tables import SCHEMA_VERSION
 from tests.support import postgres, sample_run, stores
 
 ROOT = Path(__file__).parent.parent
@@ -235,20 +237,25 @@ def test_damaged_database(file_url: str, tmp_path: Path) -> None:
         store.load()
 
 
-def test_a_row_that_was_tampered_with(url: str) -> None:
+def test_findings_that_were_tampered_with(url: str, tmp_path: Path) -> None:
     run = sample_run.small()
     with Store(url) as store:
         store.save(run)
-    for document in ("{}", "[]", "no JSON", '{"status": "passed"}'):
-        stores.execute(url, "UPDATE findings SET document = :document WHERE position = 0", document=document)
-        with Store(url) as store, pytest.raises(StoreError, match=f"run {run.id} can't be read"):
-            store.load()
+    ((whole,),) = stores.execute(url, "SELECT document FROM packs")
+    others = (zlib.compress(text) for text in (b"{}", b"[]", b"no JSON", b'{"status": "passed"}', "\xe4\n{}".encode()))
+    for pack in (*others, b"", b"no pack", bytes(whole)[:-9]):
+        stores.execute(url, "UPDATE packs SET document = :document", document=pack)
+        with Store(url) as store:
+            with pytest.raises(StoreError, match=f"run {run.id} can't be read"):
+                store.load()
+            with pytest.raises(StoreError, match=f"run {run.id} can't be read"):
+                store.open(run.id, tmp_path).findings[0]
 
 
 def test_another_version_and_another_program(url: str, tmp_path: Path) -> None:
     Store(url).close()
     stores.execute(url, "UPDATE meta SET value = '99'")
-    assert "has the schema version 99, this auditor knows 3" in one_line(url)
+    assert f"has the schema version 99, this auditor knows {SCHEMA_VERSION}" in one_line(url)
     other = stores.new("sqlite", tmp_path / "other")
     (tmp_path / "other" / "state").mkdir(parents=True)
     for empty in (other, stores.new(url.partition(":")[0], tmp_path / "another")):
