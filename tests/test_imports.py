@@ -35,8 +35,10 @@ ARROWS = {
     "auditor.results": {"auditor.model", "auditor.registers", "auditor.score"},
     "auditor.store": {
         "auditor.databases",
+        "auditor.findingtext",
         "auditor.migrations",
         "auditor.model",
+        "auditor.packs",
         "auditor.results",
         "auditor.rows",
         "auditor.score",
@@ -46,6 +48,7 @@ ARROWS = {
     "auditor.scratch": set(),
     "auditor.spooled": {"auditor.model", "auditor.queries", "auditor.results", "auditor.scratch"},
     "auditor.rows": {"auditor.model", "auditor.results", "auditor.tables"},
+    "auditor.packs": {"auditor.databases", "auditor.model", "auditor.rows", "auditor.tables"},
     "auditor.shards": {"auditor.model"},
     "auditor.runs": {"auditor"},  # of the command line
     "auditor.databases": set(),
