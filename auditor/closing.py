@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from auditor import catalogue, recheck
 from auditor.journal import Entry
-from auditor.model import BenchmarkInfo, Finding
+from auditor.model import BenchmarkInfo, Finding, TargetStatus
 from auditor.registers import Registers
 from auditor.versions import Choice, because_of, some
+from auditor.waivers import Narrowed
 
 if TYPE_CHECKING:
     from auditor.audit import Benchmarks
@@ -22,7 +23,7 @@ class Closing:
     def __init__(self, benchmarks: Benchmarks, started: str, selection: Mapping[str, Any]) -> None:
         self._benchmarks = benchmarks
         self._selection = selection
-        self._register = benchmarks.tailoring.register(started)
+        self._register = benchmarks.tailoring.register(started, _narrowed(selection))
         self._chosen: dict[str, dict[str, Choice]] = {}
 
     def add(self, entry: Entry, findings: Iterable[Finding] | None = None) -> list[Finding]:
@@ -30,6 +31,8 @@ class Closing:
         for ref, choice in entry.chosen:
             self._chosen.setdefault(ref, {})[entry.name] = choice
         self._register.targets[entry.name] = entry.target.groups
+        if entry.target.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED):
+            self._register.lost.add(entry.name)
         return self._register.mark(entry.findings if findings is None else findings, entry.target.groups)
 
     @property
@@ -66,3 +69,10 @@ class Closing:
         """Return the registers of tailoring, waivers and attestations."""
         waivers, attestations = self._register.entries()
         return Registers(self._benchmarks.tailoring.changed(self._register.targets), waivers, attestations)
+
+
+def _narrowed(selection: Mapping[str, Any]) -> Narrowed:
+    """Return what of all that there is a run of this selection did not ask for."""
+    again = bool(selection.get("recheck"))
+    some_controls = any(selection.get(n) for n in ("benchmarks", "only")) or selection.get("level", 2) < 2
+    return Narrowed(again or some_controls, again or bool(selection.get("limit")))

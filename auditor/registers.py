@@ -20,6 +20,7 @@ class State(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not yet valid"
     MATCHES_NOTHING = "matches nothing"  # no finding of this run is one that it speaks about
+    NOT_JUDGED = "not judged"  # the same, but what it speaks about may be where this run did not look, or could not
 
 
 @dataclass(frozen=True, slots=True)

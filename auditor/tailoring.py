@@ -30,7 +30,7 @@ from auditor.model import Benchmark, Control, Target
 from auditor.registers import Change
 from auditor.tailoringfile import Read, Reader
 from auditor.tailoringkeys import BenchmarkKeys, OverrideKeys, RegisterKeys, TailoringKeys
-from auditor.waivers import Attestation, Register, Scope, Waiver
+from auditor.waivers import EVERYTHING, Attestation, Narrowed, Register, Scope, Waiver
 from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
 
 #: The version of both formats.
@@ -78,9 +78,9 @@ class Tailoring:
         ]
         return [*benchmarks, *(v for b in benchmarks for meant in rounds if (v := self._variant(b, meant)) is not b)]
 
-    def register(self, started: str) -> Register:
+    def register(self, started: str, narrowed: Narrowed = EVERYTHING) -> Register:
         """Return what marks the findings of a run that began then with waivers and attestations."""
-        return Register(self.waivers, self.attestations, started)
+        return Register(self.waivers, self.attestations, started, narrowed)
 
     def changed(self, groups: Mapping[str, tuple[str, ...]]) -> tuple[Change, ...]:
         """Return what is tailored, for a run over targets of these names and groups."""

@@ -169,7 +169,7 @@ def register_lines(run: AuditRun) -> Iterator[str]:
         yield f"attestations: {_states(registers.attestations)}; {findings}"
     every: list[WaiverEntry | AttestationEntry] = [*registers.waivers, *registers.attestations]
     for entry in every:
-        if entry.state is not State.IN_FORCE:
+        if entry.state not in (State.IN_FORCE, State.NOT_JUDGED):  # of the latter this run knows nothing
             what = "waiver" if isinstance(entry, WaiverEntry) else "attestation"
             yield f"  {what} {entry.id} ({entry.control}, until {entry.expires}) {entry.state}: {entry.note} [{entry.place}]"
 

@@ -85,6 +85,18 @@ class Attestation(Decision):
     since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """Whether a run asked for some of the controls alone, or for some of the targets: what an entry means may be elsewhere."""
+
+    controls: bool = False
+    targets: bool = False
+
+
+#: Of a run that asked for all controls and targets that it knew.
+EVERYTHING = Narrowed()
+
+
 @dataclass(slots=True)
 class _Tally:
     """What one entry met: findings by status, and what it did to them."""
@@ -120,12 +132,22 @@ def apply(
 
 
 class Register:
-    """Marks the findings of a run target by target, and then tells what became of each waiver and each attestation."""
+    """Marks the findings of a run target by target, and then tells what became of each waiver and each attestation.
 
-    def __init__(self, waivers: Sequence[Waiver], attestations: Sequence[Attestation], at: str) -> None:
+    ``targets`` maps the names of the run's targets to their groups; ``lost`` are those that could not be audited.
+    """
+
+    def __init__(
+        self,
+        waivers: Sequence[Waiver],
+        attestations: Sequence[Attestation],
+        at: str,
+        narrowed: Narrowed = EVERYTHING,
+    ) -> None:
         self.targets: dict[str, tuple[str, ...]] = {}
+        self.lost: set[str] = set()
         self._waivers, self._attestations = waivers, attestations
-        self._marker = _Marker(self.targets, instant_of(at))
+        self._marker = _Marker(self.targets, self.lost, instant_of(at), narrowed)
         self._by_control: dict[str, list[Waiver | Attestation]] = {}
         every: list[Waiver | Attestation] = [*waivers, *attestations]
         for entry in every:
@@ -160,9 +182,11 @@ class Register:
 
 
 class _Marker:
-    def __init__(self, targets: Mapping[str, tuple[str, ...]], now: datetime) -> None:
+    def __init__(self, targets: Mapping[str, tuple[str, ...]], lost: set[str], now: datetime, narrowed: Narrowed) -> None:
         self.targets = targets
+        self.lost = lost
         self.now = now
+        self.narrowed = narrowed
         self.tallies: dict[str, _Tally] = {}
 
     def tally(self, entry: Waiver | Attestation) -> _Tally:
@@ -234,11 +258,13 @@ def _waiver_entry(waiver: Waiver, marker: _Marker, judged: set[str]) -> WaiverEn
         if tally.partly:
             notes.append(f"{_findings(tally.partly, 'failure')} waived in part: more fails there, or an error is beside it")
     else:
-        state = State.NOT_NEEDED if tally.met else State.MATCHES_NOTHING
+        state = State.NOT_NEEDED
     if not tally.met:
-        notes = [_why_nothing(waiver, marker, judged)]
+        unmet, why = _nothing(waiver, marker, judged)
+        state, notes = (unmet if state is State.NOT_NEEDED else state), [why]
     elif state is State.NOT_NEEDED:
-        notes.append(f"nothing that it covers fails ({_statuses(tally.met)})")
+        where = " on the targets that were asked" if marker.narrowed.targets else ""
+        notes.append(f"nothing that it covers fails{where} ({_statuses(tally.met)})")
     if waiver.owner.casefold() == waiver.approver.casefold():
         notes.append("its owner approved it")
     return WaiverEntry(
@@ -258,9 +284,10 @@ def _attestation_entry(entry: Attestation, marker: _Marker, judged: set[str]) ->
         elif tally.superseded:
             state = State.SUPERSEDED
         else:
-            state = State.NOT_MANUAL if tally.met else State.MATCHES_NOTHING
+            state = State.NOT_MANUAL
     if not tally.met:
-        notes.append(_why_nothing(entry, marker, judged))
+        unmet, why = _nothing(entry, marker, judged)
+        state, notes = (unmet if state is State.NOT_MANUAL else state), [why]
     elif decided:
         notes.append(f"evidence decides, not the attestation: {_statuses(decided)}")
     if state in (State.EXPIRED, State.NOT_YET_VALID) and tally.met[Status.MANUAL]:
@@ -282,14 +309,21 @@ def _common(entry: Waiver | Attestation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _why_nothing(entry: Waiver | Attestation, marker: _Marker, judged: set[str]) -> str:
-    if entry.scope.control not in judged:
-        return "the control was not judged in this run"
-    if not marker.hosts(entry):
-        return "no target of this run is one that it means"
-    if isinstance(entry, Waiver) and entry.subjects:
-        return "nothing was seen that its subjects mean"
-    return "the control was not judged there, or not in that benchmark"
+def _nothing(entry: Waiver | Attestation, marker: _Marker, judged: set[str]) -> tuple[State, str]:
+    """Say what becomes of an entry that met no finding, and why: unused it is only where all that it may mean was looked at."""
+    narrowed, scope, hosts = marker.narrowed, entry.scope, marker.hosts(entry)
+    if lost := len(hosts & marker.lost):
+        return State.NOT_JUDGED, f"{_findings(lost, 'target')} that it means could not be audited"
+    elsewhere = narrowed.targets
+    if scope.control not in judged:
+        why, elsewhere = "the control was not judged", elsewhere or narrowed.controls
+    elif not hosts:
+        why = "no target of this run is one that it means"
+    elif isinstance(entry, Waiver) and entry.subjects:
+        why, elsewhere = "nothing was seen that its subjects mean", elsewhere or (narrowed.controls and bool(scope.benchmark))
+    else:
+        why, elsewhere = "the control was not judged there, or not in that benchmark", elsewhere or narrowed.controls
+    return (State.NOT_JUDGED, f"{why}; the run did not ask for everything") if elsewhere else (State.MATCHES_NOTHING, why)
 
 
 def _statuses(met: Mapping[Status, int]) -> str:

@@ -84,6 +84,11 @@ def test_a_recheck_goes_on_after_a_kill_and_nobody_else_does_it_meanwhile(
     assert gone_on.startswith("This run was interrupted and gone on with (")
     assert notice.startswith(f"This is a re-check of run {first['run']['id']}: ")
     found["run"]["notices"].remove(gone_on)
+    states = {w["id"]: w["state"] for w in found["run"]["registers"]["waivers"]}
+    assert states == {"W-HOSTS": "in force", "W-PART": "in force", "W-NOTHING": "not judged"}, "what it did not ask is not unused"
+    assert {w["state"] for w in first["run"]["registers"]["waivers"]} == {"in force", "matches nothing"}, "all targets were asked"
+    assert "waivers: 2 in force, 1 not judged; " in done.output
+    assert "waiver W-NOTHING" not in done.output, "there is nothing to look at"
     assert here(tmp_path, "log-apart", monkeypatch, *again, "-o", "apart", "--no-store", "--quiet").exit_code == 3
     assert found == fleet.comparable(tmp_path / "apart" / "results.json")
     with Store(url) as store:

@@ -12,7 +12,7 @@ from auditor.dates import begin_of, end_of, written, zone_of
 from auditor.model import Finding, Observation, Severity, Status
 from auditor.registers import AttestationMark, State, WaiverMark
 from auditor.score import ADJUSTED_COVERAGE_FORMULA, ADJUSTED_SCORE_FORMULA, adjusted_score_of, count, score_of, scores, stands
-from auditor.waivers import Attestation, Scope, Waiver, apply
+from auditor.waivers import Attestation, Narrowed, Register, Scope, Waiver, apply
 
 NOW = "2026-06-15T12:00:00Z"
 TARGETS = {"web-1": ("prod", "edge"), "web-2": ("prod",), "db-1": ()}
@@ -276,3 +276,61 @@ def test_the_printed_formulas_are_the_ones_that_are_used(
 @given(FINDINGS, WAIVERS, ATTESTED)
 def test_judging_the_same_again_gives_the_same(findings: list[Finding], waivers: list[Waiver], entries: list[Attestation]) -> None:
     assert apply(findings, TARGETS, waivers, entries, NOW) == apply(findings, TARGETS, waivers, entries, NOW)
+
+
+ALL, SOME_CONTROLS, SOME_TARGETS = Narrowed(), Narrowed(controls=True), Narrowed(targets=True)
+UNUSED, UNKNOWN = State.MATCHES_NOTHING, State.NOT_JUDGED
+OTHER_CONTROL, OTHER_TARGET, OTHER_SUBJECT = {"control": "other"}, {"targets": ("gone",)}, {"subjects": ("container/z",)}
+OTHER_VERSION = {"benchmark": "cis-docker", "version": "1.6.0"}
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "keys", "state"),
+    [
+        (ALL, OTHER_CONTROL, UNUSED),
+        (ALL, OTHER_TARGET, UNUSED),
+        (ALL, OTHER_SUBJECT, UNUSED),
+        (ALL, OTHER_VERSION, UNUSED),
+        (SOME_CONTROLS, OTHER_CONTROL, UNKNOWN),
+        (SOME_CONTROLS, OTHER_TARGET, UNUSED),  # every target was asked
+        (SOME_CONTROLS, OTHER_SUBJECT, UNUSED),  # and every subject of this control seen
+        (SOME_CONTROLS, OTHER_SUBJECT | OTHER_VERSION, UNKNOWN),
+        (SOME_CONTROLS, OTHER_VERSION, UNKNOWN),
+        (SOME_TARGETS, OTHER_CONTROL, UNKNOWN),  # it may be one of those that only other targets have
+        (SOME_TARGETS, OTHER_TARGET, UNKNOWN),
+        (SOME_TARGETS, OTHER_SUBJECT, UNKNOWN),
+        (SOME_TARGETS, OTHER_VERSION, UNKNOWN),
+    ],
+)
+def test_what_a_run_did_not_ask_for_is_not_called_unused(narrowed: Narrowed, keys: dict[str, Any], state: State) -> None:
+    entries: list[Waiver | Attestation] = [waiver(**keys)]
+    if "subjects" not in keys:
+        entries.append(attestation(**keys))
+    for entry in entries:
+        register = Register(*(([entry], []) if isinstance(entry, Waiver) else ([], [entry])), NOW, narrowed)
+        register.mark((finding(),), ("prod", "edge"))
+        waivers, attestations = register.entries()
+        ((became, note),) = [(e.state, e.note) for e in waivers] + [(e.state, e.note) for e in attestations]
+        assert became is state
+        assert note.endswith("the run did not ask for everything") == (state is UNKNOWN)
+
+
+def test_what_a_lost_target_may_hold_is_not_called_unused() -> None:
+    cases: tuple[tuple[dict[str, Any], State], ...] = (
+        ({}, UNKNOWN), ({"targets": ("db-*",)}, UNUSED), ({"control": "other"}, UNKNOWN),
+    )  # fmt: skip
+    for keys, state in cases:
+        register = Register([waiver(**keys, subjects=("container/z",))], [], NOW)
+        register.targets.update(TARGETS)
+        register.lost.update(("web-2", "gone"))
+        register.mark((finding(),), TARGETS["web-1"])
+        ((said,), _) = register.entries()
+        assert said.state is state, keys
+        assert (said.note == "1 target that it means could not be audited") == (state is UNKNOWN)
+
+
+def test_an_expired_waiver_stays_expired_where_it_was_not_asked_for() -> None:
+    register = Register([waiver(until="2026-01-31", control="other")], [], NOW, SOME_TARGETS)
+    register.mark((finding(),), ())
+    ((said,), _) = register.entries()
+    assert (said.state, said.note) == (State.EXPIRED, "the control was not judged; the run did not ask for everything")
