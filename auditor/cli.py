@@ -391,7 +391,7 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        if type(error).__name__ not in ("StoreError", "ReportError"):
+        if type(error).__name__ not in ("StoreError", "TakenOverError", "ReportError"):
             raise
         click.echo(str(error), err=True)
         sys.exit(2)

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,7 +66,7 @@ class Collector:
         self.stopped = True
         self._done.put(None)
 
-    def run(self, targets: list[Spec], started: Callable[[Spec], None] = lambda _: None) -> Iterator[Evidence]:
+    def run(self, targets: list[Spec], started: Callable[[Spec], None] = lambda _: None) -> Generator[Evidence, None, None]:
         """Yield the evidence of each target as it is complete; whatever goes wrong with one is in its evidence.
 
         Targets that are not done at the deadline failed for that reason. When the consumer stops or is interrupted, targets not

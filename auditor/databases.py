@@ -75,28 +75,71 @@ def lock_of(run: str, part: str) -> str:
 def taken(engine: sa.Engine, names: Iterable[str]) -> bool:
     """Return whether another process holds one of some locks."""
     for name in names:
-        with held(engine, name) as alone:
-            if not alone:
+        with held(engine, name) as lock:
+            if not lock.alone:
                 return True
     return False
 
 
+class Lock:
+    """What `held` gives; ``alone``: it was free."""
+
+    def __init__(self, *, alone: bool) -> None:
+        self.alone = alone
+
+    def renew(self) -> bool:
+        """Take it again where it was lost with a connection, and return whether nobody else can have had it since it was seen last.
+
+        Raises what the driver does where that can't be found out.
+        """
+        return True
+
+
+class _Advisory(Lock):
+    """A lock of PostgreSQL's, which lives as long as a connection."""
+
+    def __init__(self, engine: sa.Engine, number: int) -> None:
+        self._engine, self._number = engine, number
+        self._connection: sa.Connection | None = None
+        super().__init__(alone=self._take())
+
+    def _take(self) -> bool:
+        """Have it or not; who has it already may take it once more."""
+        if self._connection is None:
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            for name, value in (("idle", 30), ("interval", 10), ("count", 3)):
+                self._connection.exec_driver_sql(f"SET tcp_keepalives_{name} = {value}")
+        return bool(self._connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({self._number})").scalar())
+
+    def renew(self) -> bool:
+        import sqlalchemy as sa
+
+        known = self._connection is not None
+        try:
+            return self._take() and known
+        except sa.exc.DBAPIError:
+            self.close()
+        self._take()
+        return False
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()  # it is closed, not kept for others, which frees the lock
+            connection.close()
+
+
 @contextlib.contextmanager
-def held(engine: sa.Engine, what: str) -> Iterator[bool]:
-    """Hold a lock that all who use this database see; give False where somebody else holds it.
+def held(engine: sa.Engine, what: str) -> Iterator[Lock]:
+    """Hold a lock that all who use this database see, unless somebody else does.
 
     It ends with the process, also with one that is killed, and about a minute after a machine was lost: it hangs on a connection to
     the server, or on a byte of a file beside the database.
     """
     number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big") >> 2
     if engine.dialect.name == "postgresql":
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for name, value in (("idle", 30), ("interval", 10), ("count", 3)):
-                connection.exec_driver_sql(f"SET tcp_keepalives_{name} = {value}")
-            try:
-                yield bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({number})").scalar())
-            finally:
-                connection.invalidate()  # it is closed, not kept for others, which frees the lock
+        with contextlib.closing(_Advisory(engine, number)) as lock:
+            yield lock
     elif engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
         with os.fdopen(os.open(f"{engine.url.database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb+") as file:
             try:
@@ -105,9 +148,9 @@ def held(engine: sa.Engine, what: str) -> Iterator[bool]:
                 alone = False
             else:
                 alone = True
-            yield alone
+            yield Lock(alone=alone)
     else:
-        yield True
+        yield Lock(alone=True)
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

@@ -59,6 +59,14 @@ class Journal(Protocol):
         ...
 
 
+class Shared(Journal, Protocol):
+    """Keeps the entries of a run that other processes could take over."""
+
+    def check(self) -> None:
+        """See that the run is still this process's."""
+        ...
+
+
 class Memory:
     """Keeps entries in memory: for what is in memory anyhow."""
 
@@ -118,16 +126,24 @@ class Following:
     #: How many late entries are written at once.
     BATCH = 20
 
-    def __init__(self, spool: Spool, store: Journal, refused: type[Exception]) -> None:
+    def __init__(self, spool: Spool, store: Shared, refused: type[Exception]) -> None:
         self._spool, self._store, self._refused = spool, store, refused
         self._late: dict[str, None] = {}
         self._again = 0.0
         self._problem: Exception | None = None  # what the store said last
 
+    def check(self) -> None:
+        """See that the run is still this process's, as far as the store can tell."""
+        if time.monotonic() >= self._again:
+            try:
+                self._store.check()
+            except self._refused as error:
+                self._refuse(error)
+
     def keep(self, entries: Sequence[Entry]) -> None:
         """Keep entries."""
         self._spool.keep(entries)
-        if not self._late:
+        if not self._late and time.monotonic() >= self._again:
             try:
                 self._store.keep(entries)
             except self._refused as error:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from auditor import session
 
 if TYPE_CHECKING:
     from auditor.audit import Judge, Plan
+    from auditor.databases import Lock
     from auditor.inventory import Spec
     from auditor.journal import Entry, Spool
     from auditor.model import AuditRun, Evidence, Target, TargetResult
@@ -127,44 +127,45 @@ def audit(plan: Plan, options: dict[str, Any], store: Store | None, part: Part) 
     identity = part.run or new_id()
     folder = options["output"] or Path(f"cis-audit-{identity}")
     session.check_writable(folder)
-    with _held(store, identity, part):
-        run = _audited(plan, options, store, part, identity, folder, Spool(folder))
+    if store is None:
+        return _beside(plan, options, identity, folder, Spool(folder)), folder
+    from auditor.databases import lock_of
+    from auditor.store import StoreError
+    from auditor.storedrun import which
+
+    with store.held(lock_of(identity, part.name)) as lock:
+        if not lock.alone:
+            raise StoreError(f"{which(identity, part.name)} is being done by another process: wait for its end, or end that first")
+        run = _audited(plan, options, store, part, identity, folder, Spool(folder), lock)
     return run, folder
 
 
-@contextlib.contextmanager
-def _held(store: Store | None, identity: str, part: Part) -> Iterator[None]:
-    """See that nobody else does this part of the run meanwhile. Raises `StoreError`."""
-    from auditor.databases import lock_of
-    from auditor.store import StoreError
+def _beside(plan: Plan, options: dict[str, Any], identity: str, folder: Path, spool: Spool) -> AuditRun:
+    """Do an audit that the history knows nothing of."""
+    from auditor.audit import Judge, nodes_of
+    from auditor.inventory import target_of
 
-    with contextlib.nullcontext(True) if store is None else store.held(lock_of(identity, part.name)) as alone:  # noqa: FBT003
-        if not alone:
-            which = f"shard {part.name} of run {identity}" if part.count > 1 else f"run {identity}"
-            raise StoreError(f"{which} is being done by another process: wait for its end, or end that first")
-        yield
+    targets = [target_of(spec) for spec in plan.inventory.specs()]
+    judge = Judge(plan.benchmarks, plan.selection, spool, nodes_of(targets), recheck=plan.recheck)
+    gather(plan, options, judge, folder / "evidence", _asked(plan, targets), ())
+    return judge.run(plan.order, plan.excluded, identity, folder)
 
 
 def _audited(
-    plan: Plan, options: dict[str, Any], store: Store | None, part: Part, identity: str, folder: Path, spool: Spool
+    plan: Plan, options: dict[str, Any], store: Store, part: Part, identity: str, folder: Path, spool: Spool, lock: Lock
 ) -> AuditRun | None:
     from auditor.audit import Judge, nodes_of
     from auditor.inventory import target_of
     from auditor.journal import Following
     from auditor.model import TargetStatus
     from auditor.shards import shards_of
+    from auditor.store import StoreError
 
     targets = [target_of(spec) for spec in plan.inventory.specs()]
     shards = shards_of(targets, part.count)
     mine = [t for t in targets if shards[t.name] == part.index]
     together = nodes_of(mine)
-    if store is None:
-        judge = Judge(plan.benchmarks, plan.selection, spool, together, recheck=plan.recheck)
-        gather(plan, options, judge, folder / "evidence", _asked(plan, mine), ())
-        return judge.run(plan.order, plan.excluded, identity, folder)
-    from auditor.store import StoreError
-
-    stored = _begin(store, plan, options, part, identity, folder, targets, shards)
+    stored = _begin(store, plan, options, part, identity, folder, targets, shards, lock)
     journal = Following(spool, stored, StoreError)
     judge = Judge(plan.benchmarks, plan.selection, journal, together, stored.started, plan.recheck)
     done = stored.done() if part.join else {}
@@ -175,7 +176,7 @@ def _audited(
     asked = [spec for spec in _asked(plan, mine) if spec.name not in settled]
     if (before := len(mine) - len(asked)) and not options["quiet"]:
         click.echo(f"run {identity} goes on: {before} of {len(mine)} targets were done before", err=True)
-    stopped = gather(plan, options, judge, folder / "evidence", asked, again)
+    stopped = gather(plan, options, judge, folder / "evidence", asked, again, journal.check)
     try:
         journal.settle()
         missing = stored.close(plan.benchmarks, interrupted=stopped)
@@ -220,7 +221,7 @@ def _elsewhere(target: Target) -> Entry:
 
 def _begin(
     store: Store, plan: Plan, options: Mapping[str, Any], part: Part, identity: str, folder: Path, targets: Sequence[Target],
-    shards: Mapping[str, int],
+    shards: Mapping[str, int], lock: Lock,
 ) -> StoredRun:  # fmt: skip
     from auditor.audit import NOT_DONE, left_out, operator, waiting_for
     from auditor.model import Problem, Reason
@@ -251,7 +252,7 @@ def _begin(
         part=part.name,
         folder=folder,
     )
-    return StoredRun(store, beginning, join=part.join)
+    return StoredRun(store, beginning, lock, join=part.join)
 
 
 def _asked(plan: Plan, mine: Iterable[Target]) -> list[Spec]:
@@ -280,9 +281,13 @@ def _again(wanted: Mapping[str, TargetResult], folder: Path) -> Iterator[Evidenc
 
 
 def gather(
-    plan: Plan, options: dict[str, Any], judge: Judge, folder: Path, asked: Sequence[Spec], again: Sequence[Evidence]
-) -> bool:
-    """Collect from targets, keep their evidence and judge it; return whether it was interrupted, with what is done."""
+    plan: Plan, options: dict[str, Any], judge: Judge, folder: Path, asked: Sequence[Spec], again: Sequence[Evidence],
+    check: Callable[[], None] = lambda: None,
+) -> bool:  # fmt: skip
+    """Collect from targets, keep their evidence and judge it; return whether it was interrupted, with what is done.
+
+    ``check`` is done for each before anything of it is kept; what it raises ends the audit.
+    """
     from auditor import audit as auditing
     from auditor import progress
 
@@ -290,7 +295,8 @@ def gather(
     shown.begin(len(asked) + len(again))
     collector = plan.collector(options["jobs"], options.get("deadline"), options.get("rate"))
     problems: list[str] = options.setdefault("problems", [])
-    stream: Iterable[Evidence] = collector.run(list(asked)) if asked else ()
+    answers = collector.run(list(asked))
+    stream = _checked(answers if asked else (), check)
     if options.get("scan_results"):
         from auditor.scans import attach
 
@@ -303,11 +309,18 @@ def gather(
         collector.stopped = True
     finally:
         shown.end()
+        answers.close()  # whatever ended it: nothing that was begun goes on
     if collector.stopped:
         click.echo("interrupted: what was collected so far is reported", err=True)
         for missing in auditing.unfinished(asked, judge):
             judge.add(missing)
     return collector.stopped
+
+
+def _checked(answers: Iterable[Evidence], check: Callable[[], None]) -> Iterator[Evidence]:
+    for found in answers:
+        check()
+        yield found
 
 
 def collected(plan: Plan, options: dict[str, Any], folder: Path) -> AuditRun:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from auditor.databases import begun, engine_of, held, lock_of, taken
+from auditor.databases import Lock, begun, engine_of, held, lock_of, taken
 from auditor.findingtext import text_of_finding
 from auditor.migrations import upgrade
 from auditor.model import AuditRun, Counts, TargetStatus
@@ -245,12 +245,12 @@ class Store:
             yield connection
 
     @contextlib.contextmanager
-    def held(self, what: str) -> Iterator[bool]:
-        """Keep something to this process; give False where another one has it. It is free again when its holder ends, however."""
+    def held(self, what: str) -> Iterator[Lock]:
+        """Keep something to this process unless another one has it. It is free again when its holder ends, however."""
         with contextlib.ExitStack() as stack:
             with self.plainly():
-                alone = stack.enter_context(held(self._engine, what))
-            yield alone
+                lock = stack.enter_context(held(self._engine, what))
+            yield lock
 
     def newest(self) -> tuple[sa.ColumnElement[Any], ...]:
         """Return the order of runs: the newest first; of those that began in one second by their ids' bytes, in every database."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from auditor import __version__
 from auditor.closing import Closing
 from auditor.collect import now
-from auditor.databases import insert_all
+from auditor.databases import Lock, insert_all
 from auditor.journal import Entry, chosen_document, chosen_of
 from auditor.model import BenchmarkInfo, TargetResult
 from auditor.packs import documents, keep_findings
@@ -52,15 +53,23 @@ class Beginning:
     folder: Path = Path()
 
 
-class StoredRun:
-    """The journal of a run in the history. Every method raises `StoreError`."""
+class TakenOverError(Exception):
+    """Another process does by now what this one was doing; the message is one line and says what."""
 
-    def __init__(self, store: Store, beginning: Beginning, *, join: bool) -> None:
-        """Begin a run, or with ``join`` go on with the one of this id, which must have been begun in the same way."""
+
+class StoredRun:
+    """The journal of a run in the history. Every method raises `StoreError`, and what writes `TakenOverError`."""
+
+    def __init__(self, store: Store, beginning: Beginning, lock: Lock, *, join: bool) -> None:
+        """Begin a run, or with ``join`` go on with the one of this id, which must have been begun in the same way.
+
+        ``lock`` keeps its part to this process. It can be lost with a connection; who came meanwhile left a word of its own.
+        """
         import sqlalchemy as sa
 
         self._store = store
-        self._run = beginning.id
+        self._run, self._part = beginning.id, beginning.part
+        self._lock, self._word = lock, secrets.token_hex(8)
         self._written: set[str] = set()  # here; another process may have written more before
         self._places = {t.name: n for n, t in enumerate(beginning.targets)}
         targets = store.tables.targets
@@ -108,6 +117,7 @@ class StoredRun:
         if resumed:
             part["resumed"].append(now())
         part["folder"] = str(beginning.folder.absolute())
+        part["by"] = self._word
         values = {"plan": text_of(plan), "status": RUNNING}
         connection.execute(runs.update().where(runs.c.id == self._run).values(**values))
         return str(row.started), resumed
@@ -123,15 +133,37 @@ class StoredRun:
                 found[target.name] = target
         return found
 
+    def check(self) -> None:
+        """See that this process still does its part, and that no other one begins to."""
+        with self._store.plainly():
+            if not self._lock.renew():
+                with self._store.reading() as connection:
+                    self._ours(connection)
+
+    def _ours(self, connection: sa.Connection) -> None:
+        """See that nobody has taken the part over, nor does until the transaction is over."""
+        import sqlalchemy as sa
+
+        runs = self._store.tables.runs
+        query = sa.select(runs.c.plan).where(runs.c.id == self._run).with_for_update(read=True, key_share=True)
+        plan = connection.execute(query).scalar()
+        if plan is None:
+            raise StoreError(f"{self._store.name}: run {self._run} is no longer there")
+        if json.loads(plan)["parts"][self._part].get("by") != self._word:
+            raise TakenOverError(
+                f"{which(self._run, self._part)} was taken over by another process while the history could not be reached: "
+                "this one ends here and leaves the rest to it"
+            )
+
     def keep(self, entries: Sequence[Entry]) -> None:
         """Write the results of targets in place of what stood there, all of them or none."""
         t = self._store.tables
         with self._store.plainly(), self._store.writing() as connection:
+            self._ours(connection)
             for entry in entries:
                 place = self._places[entry.name]
                 row = {**target_row(entry.target), "done": int(entry.done), "chosen": text_of(chosen_document(entry))}
-                if not connection.execute(self._replace, {**row, "place": place}).rowcount:
-                    raise StoreError(f"{self._store.name}: run {self._run} is no longer there")
+                connection.execute(self._replace, {**row, "place": place})
                 first = place * STRIDE
                 for table in (t.findings, t.packs, t.scores) if self.joined or entry.name in self._written else ():
                     old = (table.c.run == self._run, table.c.position >= first, table.c.position < first + STRIDE)
@@ -160,6 +192,7 @@ class StoredRun:
         """Write what the run says as a whole, as far as its targets are in; return how many are not."""
         t = self._store.tables
         with self._store.plainly(), self._store.writing() as connection:
+            self._ours(connection)
             run = connection.execute(t.runs.select().where(t.runs.c.id == self._run).with_for_update()).one()
             closing = Closing(benchmarks, str(run.started), json.loads(run.document)["selection"])
             missing = 0
@@ -202,6 +235,11 @@ class StoredRun:
         connection.execute(t.benchmarks.delete().where(t.benchmarks.c.run == self._run))
         if rows:
             connection.execute(t.benchmarks.insert(), rows)
+
+
+def which(run: str, part: str) -> str:
+    """Name a part (``I/N``) of a run in a message."""
+    return f"run {run}" if part == "1/1" else f"shard {part} of run {run}"
 
 
 def plan_of(store: Store, run: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

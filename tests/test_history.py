@@ -75,8 +75,8 @@ _BUSY = """
 import sys
 from auditor.databases import lock_of
 from auditor.store import Store
-with Store(sys.argv[1]) as store, store.held(lock_of("run-02", "2/2")) as alone:
-    print(alone, flush=True)
+with Store(sys.argv[1]) as store, store.held(lock_of("run-02", "2/2")) as lock:
+    print(lock.alone, flush=True)
     sys.stdin.read()
 """
 

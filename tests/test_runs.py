@@ -17,8 +17,8 @@ from auditor.collect import Collector
 from auditor.model import Target
 from auditor.shards import shards_of
 from auditor.store import Store, StoreError
+from tests.support import postgres, sample_run, stores
 from tests.support import recorded_audit as fleet
-from tests.support import sample_run, stores
 
 pytestmark = pytest.mark.slow
 
@@ -236,6 +236,53 @@ def test_a_store_that_breaks_in_the_middle(tmp_path: Path, whole: Path) -> None:
         assert fleet.comparable(tmp_path / f"out-{name}" / "results.json") == fleet.comparable(whole)
     with Store(url) as store:
         assert [r.status for r in store.history()] == ["finished", "running"]
+
+
+def restarted() -> None:
+    """PostgreSQL is gone for a moment, and with it every connection and lock."""
+    postgres.server().kill()
+    postgres.server().start()
+
+
+def test_a_lock_that_was_lost_with_its_connection_is_taken_again(tmp_path: Path, whole: Path) -> None:
+    url = stores.new("postgresql", tmp_path)
+    fleet.inventory(tmp_path, 4)
+    first = fleet.begun(tmp_path, "first", "web-1,web-3", *FLEET, *JSON, "out", "--store", url)
+    fleet.until(first, tmp_path, "first", "web-1")
+    restarted()
+    (tmp_path / "first-web-1").touch()
+    fleet.until(first, tmp_path, "first", "web-3")
+    second = fleet.audit(tmp_path, "second", "--resume", "latest", "--store", url, "--format", "json")
+    assert second.returncode == 2
+    assert "is being done by another process" in second.stderr
+    (tmp_path / "first-web-3").touch()
+    said, _ = first.communicate(timeout=60)
+    assert first.returncode == 3, said
+    assert fleet.comparable(tmp_path / "out" / "results.json") == fleet.comparable(whole)
+
+
+def test_who_lost_a_run_to_another_process_leaves_it_alone(tmp_path: Path) -> None:
+    """It has an answer that came too late, in the folder that the other one writes to, and ends with one line."""
+    url = stores.new("postgresql", tmp_path)
+    fleet.inventory(tmp_path, 4)
+    first = fleet.begun(tmp_path, "first", "web-1", *FLEET, *JSON, "out", "--store", url, "--quiet")
+    fleet.until(first, tmp_path, "first", "web-1")
+    restarted()
+    second = fleet.audit(tmp_path, "second", "--resume", "latest", "--store", url, "--format", "json", "--quiet")
+    assert second.returncode == 3, second.stderr
+    assert fleet.asked(tmp_path, "second") == ["web-1", "web-2", "web-3", "lost"]
+
+    def everything() -> dict[Path, tuple[int, bytes]]:
+        return {p: (p.stat().st_ino, p.read_bytes()) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+
+    before, rows = everything(), [stores.execute(url, f"SELECT * FROM {t} ORDER BY 1, 2") for t in ("runs", "targets", "findings")]
+    (tmp_path / "first-web-1").touch()
+    said, _ = first.communicate(timeout=60)
+    assert (first.returncode, said.count("\n")) == (2, 1), said
+    assert "was taken over by another process" in said
+    assert fleet.asked(tmp_path, "first")[-1] == "web-1", "nobody is asked any more"
+    assert everything() == before
+    assert rows == [stores.execute(url, f"SELECT * FROM {t} ORDER BY 1, 2") for t in ("runs", "targets", "findings")]
 
 
 def test_nothing_of_the_spool_is_left_or_open_to_others(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The auditor's own command, its targets' answers taken from the demo's evidence: for fleets that don't exist, killed at will.
 
 ``python -m tests.support.recorded_audit LOG STALL AUDITOR-ARGUMENTS...``: the name of every target that is asked becomes a line
-of the file LOG; at the target called STALL (``-`` for none) nobody answers any more, until the process is killed.
+of the file LOG; at the targets called STALL (``-`` for none, several with commas) nobody answers until the process is killed, or
+there is a file LOG-TARGET.
 """
 
 from __future__ import annotations
@@ -77,17 +78,27 @@ def audit(folder: Path, log: str, *argv: str) -> subprocess.CompletedProcess[str
 
 def ended(folder: Path, log: str, stall: str, *argv: str, by: int = signal.SIGKILL) -> str:
     """Audit such a fleet until a target is asked that never answers, then end it by a signal; return what it said."""
-    process = subprocess.Popen(command(folder, log, *argv, stall=stall), cwd=folder, env=environment(folder),
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
-    end = time.monotonic() + 60
-    while stall not in asked(folder, log):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    process = begun(folder, log, stall, *argv)
+    until(process, folder, log, stall)
     process.send_signal(by)
     said, _ = process.communicate(timeout=60)
     assert "Traceback" not in said, said
     return said
+
+
+def begun(folder: Path, log: str, stall: str, *argv: str) -> subprocess.Popen[str]:
+    """Begin to audit such a fleet."""
+    return subprocess.Popen(command(folder, log, *argv, stall=stall), cwd=folder, env=environment(folder),
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+
+
+def until(process: subprocess.Popen[str], folder: Path, log: str, name: str) -> None:
+    """Wait until a target is asked."""
+    end = time.monotonic() + 60
+    while name not in asked(folder, log):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def asked(folder: Path, log: str) -> list[str]:
@@ -119,7 +130,7 @@ def answering(log: Path, stall: str = "-") -> Any:
                 return
             with log.open("a") as file:
                 file.write(f"{spec.name}\n")
-            while spec.name == stall and not self.stopped:
+            while spec.name in stall.split(",") and not self.stopped and not log.with_name(f"{log.name}-{spec.name}").exists():
                 time.sleep(0.02)
             if self.stopped:
                 return
