@@ -99,8 +99,8 @@ class Connections:
 
         Raises `TargetError` when the host can't be reached, its key is not the expected one or the login is refused.
         """
-        with self._through(login) as jump, _explained(login):
-            transport = self._connect(login, jump)
+        with self._through(login) as reach, _explained(login):
+            transport = self._connect(login, reach)
             try:
                 return converse(transport, command, script, timeout)
             finally:
@@ -110,11 +110,11 @@ class Connections:
         """Ask a host for its keys, one of each type that it has, without logging in there. Raises `TargetError`."""
         shown: dict[str, HostKey] = {}
         problem: Problem | None = None
-        with self._through(login) as jump:
+        with self._through(login) as reach:
             for kind, algorithms in ALGORITHMS.items():
                 try:
                     with _explained(login):
-                        transport = self._retried(login, lambda a=algorithms: self._handshake(login, jump, a))  # type: ignore[misc]
+                        transport = self._retried(login, lambda a=algorithms: self._handshake(login, reach(), a))  # type: ignore[misc]
                 except TargetError as error:
                     problem = error.problem
                     if error.problem.reason is not Reason.UNPARSABLE:  # a type that it doesn't have
@@ -129,14 +129,15 @@ class Connections:
     # -- connecting ---------------------------------------------------------
 
     @contextlib.contextmanager
-    def _through(self, login: Login) -> Iterator[Any]:
-        """Yield the connection that leads to a host, with room for one more channel in it; None where none is needed."""
+    def _through(self, login: Login) -> Iterator[Callable[[], Any]]:
+        """Yield what gives the connection that leads to a host, with room for one more channel in it; None where none is needed."""
         if not login.jump:
-            yield None
+            yield lambda: None
             return
         way = self._way(login.jump)
         with way.room:
-            yield self._reach(way, login.jump)
+            self._reach(way, login.jump)  # now, so that it takes nothing of the host's own time
+            yield lambda: self._reach(way, login.jump)
 
     def _way(self, jump: tuple[Login, ...]) -> _Way:
         with self._lock:
@@ -150,10 +151,10 @@ class Connections:
             if way.problem is not None:
                 raise TargetError(way.problem)
             if way.transport is None or not way.transport.is_active():
-                before = self._reach(self._way(jump[:-1]), jump[:-1]) if jump[:-1] else None
+                before = self._way(jump[:-1]) if jump[:-1] else None
                 try:
                     with _explained(jump[-1], "jump host "):
-                        way.transport = self._connect(jump[-1], before)
+                        way.transport = self._connect(jump[-1], lambda: before and self._reach(before, jump[:-1]))
                 except TargetError as error:
                     detail = error.problem.detail
                     if not detail.startswith("jump host "):
@@ -162,9 +163,9 @@ class Connections:
                     raise TargetError(way.problem) from None
             return way.transport
 
-    def _connect(self, login: Login, jump: Any) -> paramiko.Transport:
-        """Return a connection with a trusted host that has let us in."""
-        transport: paramiko.Transport = self._retried(login, lambda: self._trusted(login, jump))
+    def _connect(self, login: Login, reach: Callable[[], Any]) -> paramiko.Transport:
+        """Return a connection with a trusted host that has let us in. ``reach`` gives what leads there."""
+        transport: paramiko.Transport = self._retried(login, lambda: self._trusted(login, reach()))
         try:
             with ended_after(login.connect_timeout * 3, transport):
                 authenticate(transport, login, self._keys)
@@ -225,6 +226,9 @@ class Connections:
         except BaseException as error:
             if transport is not None:
                 self._end(transport)
+            if jump is not None and not _still_there(jump, login.jump[-1], error):
+                problem = Problem(Reason.UNREACHABLE, f"jump host {login.jump[-1].at}: the connection broke off")
+                raise _DroppedError(problem) from None  # nothing was asked yet
             if isinstance(error, TargetError | TimeoutError | paramiko.ssh_exception.IncompatiblePeer | socket.gaierror):
                 raise
             if isinstance(error, OSError | EOFError | paramiko.SSHException):
@@ -253,7 +257,7 @@ def _check_exchanged(transport: Any) -> None:
 
 
 def _tcp(login: Login) -> socket.socket:
-    """Connect to the first address of a name that takes the connection, in the time for one, of which each address has its share."""
+    """Connect to the first address of a name that takes the connection, in the time for one, which they share."""
     found = socket.getaddrinfo(login.host, login.port, type=socket.SOCK_STREAM)
     end = time.monotonic() + login.connect_timeout
     last: OSError = OSError(errno.EHOSTUNREACH, "the name has no address")
@@ -285,6 +289,14 @@ def _tcp_through(login: Login, jump: Any) -> Any:
         raise ConnectionRefusedError(errno.ECONNREFUSED, words.get(error.code, f"the jump host refused ({error.code})")) from None
     channel._set_transport(InOrder(jump))  # noqa: SLF001
     return channel
+
+
+def _still_there(jump: Any, login: Login, error: BaseException) -> bool:
+    """Return whether a jump host is connected still. When a host behind it did not answer it is asked, and left if it is silent."""
+    if isinstance(error, TimeoutError) or "Timeout" in str(error):
+        with ended_after(login.connect_timeout, jump):
+            jump.global_request("keepalive@openssh.com", wait=True)
+    return bool(jump.is_active())
 
 
 def _key_of(transport: Any) -> HostKey:

@@ -36,6 +36,12 @@ class Peer:
         with contextlib.suppress(OSError):
             self.behaviour(self, connection)
 
+    def cut(self) -> None:
+        """End every connection that was passed on; those that come are passed on again."""
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close what is open."""
         for connection in self._open:
@@ -115,6 +121,24 @@ def through(address: str, limit: int = 1 << 60, *, end: str = "stall", port: int
             connection.shutdown(socket.SHUT_RDWR if end == "close" else socket.SHUT_RD)
             connection.close()
             server.close()
+
+    return behave
+
+
+def until(silent: threading.Event, address: str, port: int = 22) -> Behaviour:
+    """Pass everything on until then; from then on nobody hears anything, and nobody is told."""
+
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(65536)) and not silent.is_set():
+                sink.sendall(data)
+
+    def behave(self: Peer, connection: socket.socket) -> None:
+        if not silent.is_set():
+            server = socket.create_connection((address, port))
+            self._open.append(server)
+            threading.Thread(target=copy, args=(connection, server), daemon=True).start()
+            copy(server, connection)
 
     return behave
 
