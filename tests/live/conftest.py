@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.engine import DockerHost
+from tests.support.fixing_script import DUE
 from tests.support.host import TestHost, why_not
 from tests.support.kube_node import KubeNode
 
@@ -29,6 +30,20 @@ def bare_host(needs_hosts: None) -> Iterator[TestHost]:
     """A host that runs neither an engine nor a kubelet."""
     with TestHost() as host:
         yield host
+
+
+@pytest.fixture(scope="module")
+def busybox_host(needs_hosts: None) -> Iterator[TestHost]:
+    """A host on which sh is busybox and there is no Python, for the tests of one file."""
+    with TestHost(shell="busybox") as host:
+        yield host
+
+
+@pytest.fixture
+def fixed_host(busybox_host: TestHost) -> TestHost:
+    """A host for scripts of fixes, on which none left anything to be done."""
+    busybox_host.remove(DUE)
+    return busybox_host
 
 
 @pytest.fixture(scope="session")

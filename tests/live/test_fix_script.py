@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,54 +13,19 @@ from auditor.fixes.as_markdown import render as words
 from auditor.fixes.as_shell import render
 from auditor.fixes.plan import Case, plan
 from auditor.fixes.planners import PLANNERS
-from auditor.fixes.steps import REMOVED, Action, After, ByHand, Effect, HaveLines, KeepBits, Own, Plan, Run, SetKey, Step
+from auditor.fixes.steps import REMOVED, After, ByHand, Effect, HaveLines, KeepBits, Own, Plan, Run, SetKey
 from auditor.model import Evidence, Finding, Observation, Status, Target, TargetKind, TargetResult, TargetStatus
 from checks import check_types
-from tests.support.host import ENVIRONMENT, Entry, TestHost
+from tests.support.fixing_script import apply, said, script, step
+from tests.support.host import Entry, TestHost
 
 pytestmark = pytest.mark.live
 OTHER = 2003
 
 
-DUE = "/var/backups/cis-auditor/due"
-
-
-@pytest.fixture(scope="module")
-def started(needs_hosts: None) -> Iterator[TestHost]:
-    with TestHost(shell="busybox") as host:
-        yield host
-
-
 @pytest.fixture
-def host(started: TestHost) -> TestHost:
-    """The host of all these tests, on which nothing is left to be done."""
-    started.remove(DUE)
-    return started
-
-
-def step(action: Action, after: After | None = None, effect: Effect = Effect.NONE) -> Step:
-    return Step(
-        action=action, controls=("cis-docker 1",), subject="file/x", words=type(action).__name__, after=after, effect=effect
-    )
-
-
-def script(*steps: Step) -> str:
-    return render(Plan(run="r", target="t", kind="docker-host", address="", steps=steps))
-
-
-def apply(host: TestHost, text: str, *options: str, user: str = "root") -> tuple[int, list[str]]:
-    """Run a script on the host; return its exit code and lines."""
-    host.run("sh", "-c", "cat >/fix.sh && chmod 755 /fix.sh", stdin=text.encode())
-    argv = ["sh", "/fix.sh", *options]
-    if user != "root":
-        argv = ["/usr/bin/busybox", "su", "-s", "/bin/sh", user, "-c", " ".join(argv)]
-    done = subprocess.run(host.enter(argv), capture_output=True, env=ENVIRONMENT, check=False, timeout=60, text=True)
-    return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
-
-
-def said(host: TestHost, action: Action) -> str:
-    """Return the line of a single step."""
-    return apply(host, script(step(action)))[1][0]
+def host(fixed_host: TestHost) -> TestHost:
+    return fixed_host
 
 
 def test_what_may_be_another_file_is_refused(host: TestHost) -> None:
@@ -160,98 +123,15 @@ def test_what_follows_is_done_once_and_not_after_a_failure(host: TestHost) -> No
     assert host.run("cat", "/etc/lines") == "one\ntwo\nthree\n-n four\n"
 
 
-INIT = """#!/bin/sh
-[ -e /etc/works ] || { echo "it can't $1" >&2; exit 1; }
-echo "$1" >>/etc/told
-"""
-
-
-@pytest.fixture
-def service(host: TestHost) -> Iterator[str]:
-    """A service that does what it is told once there is /etc/works, and notes it in /etc/told."""
-    host.place(Entry("/etc/init.d/thing", INIT, 0o755), Entry("/etc/told", ""))
-    yield "thing"
-    host.remove("/etc/works", "/etc/told", "/etc/init.d/thing")
-
-
-def test_what_could_not_follow_a_change_is_due_the_next_time(host: TestHost, service: str) -> None:
-    reload = After("Reload it", service=service, verb="reload")
-    text = script(step(HaveLines("/etc/thing", ("x",)), reload, Effect.RELOAD), step(HaveLines("/etc/thing2", ("y",))))
-    code, lines = apply(host, text)
-    assert code == 1
-    assert f"              it stays due; if you do it by hand, remove {DUE}/reload-thing" in lines
-    assert host.run("stat", "-c", "%a %u", DUE) == "700 0\n"
-    code, lines = apply(host, text, "--check")
-    assert (code, lines[2]) == (2, "would be done Reload it, due since a run before")
-    code, lines = apply(host, text)
-    assert (code, lines[2]) == (1, "failed        Reload it: it can't reload")
-    assert lines[-1].startswith("0 changed, 2 ok, 1 failed")
-    code, lines = apply(host, text, "--only", "cis-docker 2")
-    assert (code, lines[-1].rpartition(", ")[2]) == (1, "1 still due")
-    code, lines = apply(host, script(step(HaveLines("/etc/thing2", ("y",)))))
-    assert (code, lines[1].partition(",")[0]) == (1, "not done      reload-thing")
-    host.place(Entry("/etc/works", ""))
-    assert host.run("cat", "/etc/told") == ""
-    assert apply(host, text) == (0, [
-        "ok            1. [cis-docker 1] HaveLines", "ok            2. [cis-docker 1] HaveLines",
-        "done          Reload it, due since a run before", "0 changed, 2 ok, 0 failed, 0 left out, 0 by hand, 0 without a fix"
-    ])  # fmt: skip
-    assert apply(host, text, "--check")[0] == apply(host, text)[0] == 0
-    assert host.run("cat", "/etc/told") == "reload\n"
-    assert "due" not in host.run("ls", "/var/backups/cis-auditor").split()
-
-
-def test_a_restart_that_is_due_waits_until_it_is_asked_for(host: TestHost, service: str) -> None:
-    """By default nothing restarts; a restart is a reload as well, also of what another script left."""
-    reload, restart = After("Reload it", service=service, verb="reload"), After("Restart it", service=service)
-    assert apply(host, script(step(HaveLines("/etc/thing", ("z",)), reload, Effect.RELOAD)))[0] == 1
-    text = script(step(HaveLines("/etc/thing", ("restart",)), restart, Effect.RESTART))
-    assert apply(host, text, "--disruptive")[0] == 1
-    host.place(Entry("/etc/works", ""))
-    for options in ((), ("--check",)):
-        code, lines = apply(host, text, *options)
-        assert (code, lines[1]) == (
-            1,
-            "left out      Restart it, due since a run before (restarts a program; --disruptive does it)",
-        )
-        assert lines[-1].endswith(", 2 still due")
-    assert host.run("cat", "/etc/told") == ""
-    code, lines = apply(host, text, "--disruptive")
-    assert (code, lines[1]) == (0, "done          Restart it, due since a run before")
-    assert host.run("cat", "/etc/told") == "restart\n"
-
-
-def test_a_script_that_is_killed_leaves_what_is_due(host: TestHost, service: str) -> None:
-    """At once after a change, before it could say so."""
-    restart = After("Restart it", service=service)
-    text = script(step(HaveLines("/etc/killed", ("x",)), restart, Effect.RESTART))
-    host.place(
-        Entry("/etc/works", ""),
-        Entry("/usr/sbin/restorecon", "#!/bin/sh\nkill -9 $(cat /run/cis-auditor-fix.lock/pid)\n", 0o755),
-    )
-    code, lines = apply(host, text, "--disruptive")
-    assert (code, lines) == (-9, []) or code == 137, (code, lines)
-    host.remove("/usr/sbin/restorecon")
-    assert host.run("cat", "/etc/killed", "/etc/told") == "x\n"
-    assert apply(host, text, "--disruptive")[1][:2] == [
-        "ok            1. [cis-docker 1] HaveLines", "done          Restart it, due since a run before"
-    ]  # fmt: skip
-    assert host.run("cat", "/etc/told") == "restart\n"
-
-
-def test_what_failed_before_it_changed_anything_leaves_nothing_due(host: TestHost, service: str) -> None:
-    host.place(Entry("/etc/refused.json", "{}"))
-    refused = SetKey("/etc/refused.json", "json", ("a",), 1, validate=("grep", "-q", "never there"))
-    assert apply(host, script(step(refused, After("Reload it", service=service, verb="reload"))))[0] == 1
-    assert "due" not in host.run("ls", "/var/backups/cis-auditor").split()
-
-
 def test_only_the_engine_itself_is_told_to_reload(host: TestHost) -> None:
     """Whatever else has the number in its pid file would end by the signal."""
     reload = After("reload", service="docker", verb="reload")
     wait = ["sh", "-c", "trap 'echo x >>/etc/hung-up' HUP; echo ready; while :; do /bin/busybox sleep 0.05; done"]
     host.run("cp", "/usr/bin/busybox", "/usr/sbin/dockerd")
-    others = [host.spawn(wait, executable="/usr/bin/busybox", log="other"),
+    host.place(Entry("/root/dockerd", "#!/bin/sh\nwhile :; do /bin/busybox sleep 0.05; done\n", 0o755),
+               Entry("/usr/sbin/docker-untar", link="dockerd"))  # fmt: skip
+    others = [host.spawn(wait, executable="/usr/bin/busybox", log="other"), host.spawn(["/root/dockerd"], log="named"),
+              host.spawn(wait, executable="/usr/sbin/docker-untar", log="child"),
               host.spawn(wait, executable="/usr/sbin/dockerd", container="/a/container", log="contained")]  # fmt: skip
 
     def reloaded(number: str) -> list[str]:

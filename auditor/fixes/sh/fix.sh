@@ -64,19 +64,31 @@ begin() {
   [ ! -e "$saved" ] || saved=$saved-$$ # a run before this one, in the same second
   if [ -z "$check" ]; then
     if ! mkdir -- "$lock" 2>/dev/null; then
+      [ -d "$lock" ] || { say "$0: can't make the folder $lock" >&2; exit 1; }
       other=$(cat -- "$lock/pid" 2>/dev/null)
-      if [ -z "$other" ] || kill -0 "$other" 2>/dev/null; then
+      case $other in *[!0-9]*) other='' ;; esac
+      # Of several scripts that find what a killed one left, one gets it.
+      if [ -z "$other" ] || kill -0 "$other" 2>/dev/null || ! mkdir -- "$lock/after-$other" 2>/dev/null ||
+        [ "$(cat -- "$lock/pid")" != "$other" ]; then
         say "$0: another run is going on (process ${other:-unknown}); if there is none, remove $lock" >&2
         exit 1
       fi
-      rm -f -- "$lock/pid"
+      rm -rf -- "$lock/staged" # made of files as they were then
     fi
     locked=yes
     trap 'tidy' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
-    printf '%s\n' "$$" >"$lock/pid"
+    trap 'stopped 130' INT
+    trap 'stopped 143' TERM HUP
+    trap 'exit 141' PIPE
+    printf '%s\n' "$$" >"$lock/pid" || exit 1
   fi
+}
+
+# stopped CODE: by Ctrl-C and the like
+stopped() {
+  say "stopped after $counted_changed changes: run this script again to go on"
+  say_back
+  exit "$1"
 }
 
 tidy() {
@@ -227,12 +239,16 @@ finish() {
   owed=''
   [ "$counted_owed" = 0 ] || owed=", $counted_owed still due"
   say "$counted_changed $did, $counted_ok ok, $counted_failed failed, $counted_left left out, $counted_hand by hand, $1 without a fix$owed"
-  if [ ! -d "$saved" ]; then :
-  elif [ "$kind" = cluster ]; then say "what was before stands in $saved/changes"
-  else say "to put everything back: sh $saved/restore.sh"; fi
+  say_back
   [ "$counted_failed$counted_owed" = 00 ] || exit 1
   [ -z "$check" ] || [ "$counted_changed$would" = 0 ] || exit 2
   exit 0
+}
+
+say_back() {
+  if [ ! -d "$saved" ]; then :
+  elif [ "$kind" = cluster ]; then say "what was before stands in $saved/changes"
+  else say "to put everything back: sh $saved/restore.sh"; fi
 }
 
 # -- what actions are made of ---------------------------------------------------------------------------------------------------
@@ -288,11 +304,20 @@ one_name() {
 
 # undo LINE: what puts back a change; restore.sh does the last change first
 undo() {
+  case $1 in *"$newline"*) why "a name in several lines is not for a script"; return 1 ;; esac
   [ -d "$store" ] || { (umask 022 && mkdir -p -- "${store%/*}") && mkdir -- "$store"; } || { why "can't make $store"; return 1; }
-  if [ "$kind" != cluster ]; then folder_ok "${store%/*}" && folder_ok "$store" || return 1; fi
+  if [ "$kind" != cluster ]; then (trusted "$store" && folder_ok "$real") || return 1; fi
   mkdir -p -- "$saved" || { why "can't make $saved"; return 1; }
-  printf '%s\n' "$1" >>"$saved/changes" || { why "can't write to $saved"; return 1; }
-  { printf '%s\n' '#!/bin/sh' 'set -e'; sed -n '1!G;h;$p' "$saved/changes"; } >"$saved/restore.sh"
+  # Whole or not at all: on a full disk too, what was written before must put back what was changed before.
+  if { { [ ! -f "$saved/changes" ] || cat -- "$saved/changes"; } && printf '%s\n' "$1"; } >"$saved/changes.new" &&
+    { printf '%s\n' '#!/bin/sh' 'failed=0' && sed -n '1!G;h;$p' "$saved/changes.new" | sed '/^#/!s/$/ || failed=1/' &&
+      say 'exit "$failed"'; } >"$saved/restore.new" &&
+    mv -f -- "$saved/restore.new" "$saved/restore.sh" && mv -f -- "$saved/changes.new" "$saved/changes"; then
+    return 0
+  fi
+  rm -f -- "$saved/changes.new" "$saved/restore.new"
+  why "can't write to $saved"
+  return 1
 }
 
 # owe: note what must follow the change that is made now; this script may be killed before that is done
@@ -304,9 +329,14 @@ owe() {
 # keep_copy FILE: copy it aside, once a run
 keep_copy() {
   [ ! -e "$saved/files$1" ] || return 0
-  mkdir -p -- "$saved/files${1%/*}" && cp -p -- "$1" "$saved/files$1" || { why "can't copy $1 to $saved"; return 1; }
   temporary=$(quoted "${1%/*}/.cis-auditor.restored")
-  undo "cp -p -- $(quoted "$saved/files$1") $temporary && mv -f -- $temporary $(quoted "$1")"
+  if ! mkdir -p -- "$saved/files${1%/*}" || ! cp -p -- "$1" "$saved/files$1"; then
+    why "can't copy $1 to $saved"
+  elif undo "cp -p -- $(quoted "$saved/files$1") $temporary && mv -f -- $temporary $(quoted "$1")"; then
+    return 0
+  fi
+  rm -f -- "$saved/files$1" # else the next step would take it for the copy
+  return 1
 }
 
 # replace FILE MODE VALIDATE...: standard input becomes the file's content, whole or not at all
@@ -318,6 +348,7 @@ replace() {
     mkdir -m 0755 -- "$folder" || { why "can't make $folder"; return 1; }
     undo "rmdir -- $(quoted "$folder") || :" || return 1
   fi
+  rm -f -- "$folder"/.cis-auditor.?????? # of a script that was killed
   scratch=$(mktemp "$folder/.cis-auditor.XXXXXX") || { why "can't write to $folder"; return 1; }
   if [ -e "$file" ]; then
     if ! keep_copy "$file" || ! cp -p -- "$file" "$scratch"; then rm -f -- "$scratch"; return 1; fi
