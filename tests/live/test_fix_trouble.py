@@ -145,7 +145,7 @@ def test_a_script_that_is_stopped_says_so_and_can_go_on(host: TestHost, service:
     text = script(step(HaveLines("/etc/stopped", ("x",)), reload), step(stop), step(HaveLines("/etc/later", ("x",))))
     host.remove("/etc/later")
     code, lines = apply(host, text)
-    assert (code, lines[1]) == (143, "stopped after 1 changes: run this script again to go on")
+    assert (code, lines[1]) == (143, "stopped, with 1 changed so far: run this script again to go on")
     assert lines[2].startswith("to put everything back: sh /var/backups/cis-auditor/")
     assert "later" not in host.run("ls", "/etc").split()
     host.place(Entry("/etc/works", ""))

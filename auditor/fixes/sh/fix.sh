@@ -86,7 +86,7 @@ begin() {
 
 # stopped CODE: by Ctrl-C and the like
 stopped() {
-  say "stopped after $counted_changed changes: run this script again to go on"
+  say "stopped, with $counted_changed changed so far: run this script again to go on"
   say_back
   exit "$1"
 }
