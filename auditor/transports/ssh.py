@@ -36,7 +36,7 @@ RETRIES = (0.4, 0.8, 1.6)
 
 
 class _DroppedError(TargetError):
-    """The connection was refused or broke off before the login: that may pass."""
+    """The connection was refused or broke off before the login, or the jump host's did: that may pass."""
 
 
 @dataclass
@@ -165,12 +165,17 @@ class Connections:
 
     def _connect(self, login: Login, reach: Callable[[], Any]) -> paramiko.Transport:
         """Return a connection with a trusted host that has let us in. ``reach`` gives what leads there."""
-        transport: paramiko.Transport = self._retried(login, lambda: self._trusted(login, reach()))
+        transport: paramiko.Transport = self._retried(login, lambda: self._logged_in(login, reach()))
+        return transport
+
+    def _logged_in(self, login: Login, jump: Any) -> Any:
+        transport = self._trusted(login, jump)
         try:
             with ended_after(login.connect_timeout * 3, transport):
                 authenticate(transport, login, self._keys)
-        except BaseException:
+        except BaseException as error:
             self._end(transport)
+            _check_jump(jump, login, error)
             raise
         return transport
 
@@ -226,9 +231,7 @@ class Connections:
         except BaseException as error:
             if transport is not None:
                 self._end(transport)
-            if jump is not None and not _still_there(jump, login.jump[-1], error):
-                problem = Problem(Reason.UNREACHABLE, f"jump host {login.jump[-1].at}: the connection broke off")
-                raise _DroppedError(problem) from None  # nothing was asked yet
+            _check_jump(jump, login, error)
             if isinstance(error, TargetError | TimeoutError | paramiko.ssh_exception.IncompatiblePeer | socket.gaierror):
                 raise
             if isinstance(error, OSError | EOFError | paramiko.SSHException):
@@ -291,12 +294,15 @@ def _tcp_through(login: Login, jump: Any) -> Any:
     return channel
 
 
-def _still_there(jump: Any, login: Login, error: BaseException) -> bool:
-    """Return whether a jump host is connected still. When a host behind it did not answer it is asked, and left if it is silent."""
-    if isinstance(error, TimeoutError) or "Timeout" in str(error):
-        with ended_after(login.connect_timeout, jump):
+def _check_jump(jump: Any, login: Login, error: BaseException) -> None:
+    """Raise that the jump host's connection broke, where it did. One that may have fallen silent is asked, and left if it has."""
+    if jump is None or not isinstance(error, Exception):
+        return
+    if isinstance(error, TimeoutError) or "timeout" in str(error).lower():
+        with ended_after(login.jump[-1].connect_timeout, jump):
             jump.global_request("keepalive@openssh.com", wait=True)
-    return bool(jump.is_active())
+    if not jump.is_active():
+        raise _DroppedError(Problem(Reason.UNREACHABLE, f"jump host {login.jump[-1].at}: the connection broke off")) from None
 
 
 def _key_of(transport: Any) -> HostKey:
