@@ -1,5 +1,6 @@
 """Facts about swarms: what is kept of a recorded one, what never is, and what a host's odd answers become."""
 
+import base64
 import contextlib
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from auditor.facts import swarm, swarm_answers
 from auditor.facts.records import split
 from auditor.model import Problem, Reason
+from tests.support.kube_node import certificate
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "docker" / "swarm-20.10.json").read_text())
 API = RECORDED["api"]
@@ -153,3 +155,17 @@ def test_nothing_was_said() -> None:
     assert said() == UNTOLD
     assert isinstance(said(info=""), Problem)
     assert isinstance(said(info='{"message": "x"}'), Problem)
+
+
+def test_a_certificate_of_no_known_version_is_a_value_error() -> None:
+    """Of the library's errors for broken certificates not all are one: the whole host was lost for it."""
+    good = "".join(certificate("a").splitlines()[1:-1])
+    broken = base64.b64decode(good).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", 1)
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(broken) + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(ValueError, match="holds a certificate that can't be read"):
+        swarm.certificates(pem)
+
+
+def test_what_an_engine_says_instead_of_an_answer_need_be_no_utf8() -> None:
+    assert swarm.decode_error(b'{"message": "no \xa0 manager"}') == ""
+    assert swarm.decode_error(b'{"message": "no manager"}') == "no manager"

@@ -125,14 +125,17 @@ def certificates(pem: bytes) -> list[dict[str, Any]]:
     """Return from when until when the certificates in a PEM text are valid. Raises ValueError when there is none."""
     from cryptography import x509
 
-    found = [
-        {
-            "from": c.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "until": c.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "sha256": hashlib.sha256(c.public_bytes(_der())).hexdigest()[:16],
-        }
-        for c in x509.load_pem_x509_certificates(pem)
-    ]
+    try:
+        found = [
+            {
+                "from": c.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "until": c.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "sha256": hashlib.sha256(c.public_bytes(_der())).hexdigest()[:16],
+            }
+            for c in x509.load_pem_x509_certificates(pem)
+        ]
+    except Exception:  # noqa: BLE001 - the library raises many kinds for a broken certificate
+        raise ValueError("holds a certificate that can't be read") from None
     if not found:
         raise ValueError("holds no certificate")
     return found
@@ -236,6 +239,6 @@ def decode_error(raw: bytes) -> str:
     """Return what an engine says instead of an answer, redacted; empty when it says nothing of the kind."""
     try:
         said = msgspec.json.decode(raw, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, or no UTF-8
         return ""
     return redact_text(str(said.get("message") or ""))[:200]
