@@ -1,17 +1,20 @@
-"""Fuzzing led by what is covered: ``pip install atheris``, then ``python -m tests.fuzz.guided [SECONDS]`` (60 for all parsers).
+"""Fuzzing led by what is covered: ``pip install atheris``, then ``python -m tests.fuzz.guided [SECONDS] [PARSER...]`` (60 for all).
 
 The same parsers and real inputs as `tests.performance.fuzz`, changed by libFuzzer towards lines that no input reached yet. Atheris is no
-dependency of the tests and has no wheel for every Python: without it this says so and ends with 2. Each parser has a process of its
-own and the same share of the time. Prints how many inputs were tried; ends with 1 when one did what none may.
+dependency of the tests and has no wheel for every Python: without it this says so and ends with 2. Each parser, or each whose name
+begins with one that was given, has a process of its own and the same share of the time. Prints how many inputs were tried; ends with 1
+when one did what none may.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,14 +41,17 @@ def _one(name: str, seconds: str, corpus: str) -> None:
     atheris.Fuzz()
 
 
-def main(seconds: float = 60) -> int:
-    """Fuzz every parser, print the counts, return the exit code."""
+def main(seconds: float, wanted: Sequence[str]) -> int:
+    """Fuzz parsers, print the counts, return the exit code."""
     if importlib.util.find_spec("atheris") is None:
         print("atheris is not installed: pip install atheris, or python -m tests.performance.fuzz without it", file=sys.stderr)
         return 2
     from tests.fuzz.parsers import parsers
 
-    names = [p.name for p in parsers()]
+    names = [p.name for p in parsers() if not wanted or p.name.startswith(tuple(wanted))]
+    if not names:
+        print(f"no such parser; there are: {', '.join(p.name for p in parsers())}", file=sys.stderr)
+        return 2
     share = max(1, round(seconds / len(names)))
     total = 0
     wrong: dict[str, str] = {}
@@ -71,4 +77,8 @@ def main(seconds: float = 60) -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         _one(*sys.argv[2:5])
-    sys.exit(main(*map(float, sys.argv[1:2])))
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
+    options.add_argument("seconds", type=float, nargs="?", default=60)
+    options.add_argument("parser", nargs="*", help="only those whose names begin so")
+    given = options.parse_args()
+    sys.exit(main(given.seconds, given.parser))
