@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.evidence import file_name, load
 from auditor.files import write_private
 from auditor.model import AuditRun, TargetResult
+from auditor.packs import DamagedError, documents
 from auditor.signing import PublicKey, SignatureProblem, SigningKey, open_envelope
 from auditor.yamlfile import InputError
 
@@ -40,12 +41,12 @@ _BESIDE = 20
 _ROW = "manifest/"
 #: How the names of chains begin that are those of a history.
 _STORED = "history-"
-#: What of the history's rows a manifest vouches for: what runs are loaded from, and what is searched.
+#: What of the history's rows a manifest vouches for: what runs are loaded from, and what is searched; findings' documents, too.
 _KEPT: Mapping[str, tuple[str, ...]] = {
     "runs": ("id", "started", "finished", "document"),
     "targets": ("position", "name", "kind", "status", "document"),
     "benchmarks": ("position", "name", "version", "sha256", "text", "document"),
-    "findings": ("position", "target", "benchmark", "version", "id", "control", "level", "severity", "status", "document"),
+    "findings": ("position", "target", "benchmark", "version", "id", "control", "level", "severity", "status", "attested"),
     "scores": ("position", "target", "benchmark", "version", "document"),
 }
 
@@ -306,9 +307,28 @@ def _history(store: Store, connection: sa.Connection, run: str) -> str:
         query = query.order_by(whose if name == "runs" else table.c.position).execution_options(yield_per=500)
         digest.update(f"{name}\n".encode())
         with connection.execute(query) as kept:
-            for row in kept:
+            for row in _documented(kept, documents(connection, tables, run)) if name == "findings" else kept:
                 found = True
-                for value in row:
-                    text = b"-" if value is None else str(value).encode("utf-8", "surrogatepass")
-                    digest.update(b"%d:%b" % (len(text), text))
+                texts = [b"-" if value is None else str(value).encode("utf-8", "surrogatepass") for value in row]
+                digest.update(b"".join([b"%d:%b" % (len(text), text) for text in texts]))
     return digest.hexdigest() if found else ""
+
+
+def _documented(rows: Iterable[sa.Row[Any]], texts: Iterator[tuple[int, str]]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of findings, each with its document in the place of ``attested``, which follows from it.
+
+    It is the same wherever the documents are kept. A row has none that it doesn't go with.
+    """
+    try:
+        for row, (place, text) in zip(rows, texts, strict=True):
+            fits = place == row.position and row.attested == _attested(text)
+            yield (*row[:-1], text if fits else None)
+    except (DamagedError, AttributeError, TypeError, ValueError):
+        yield (None,)
+
+
+def _attested(text: str) -> str | None:
+    if text.endswith('"attestation":null}'):  # as almost all do
+        return None
+    verdict = (json.loads(text).get("attestation") or {}).get("verdict")
+    return None if verdict is None else str(verdict)

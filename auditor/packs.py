@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from auditor.tables import Tables
 
 #: How many documents a pack holds at most, and from how many characters on it takes no more: what is read at once.
-_MOST, _LARGE = 512, 1 << 20
+_MOST, _LARGE = 256, 1 << 20
 #: The most that one pack may become, in bytes: more was not written by this program.
 _LARGEST = 1 << 30
 
@@ -66,7 +66,12 @@ def documents(connection: sa.Connection, tables: Tables, run: str, places: range
 
     own = ((place, str(text)) for place, text in rows(tables.findings, 500, tables.findings.c.document != ""))
     packed = ((place + n, text) for place, pack in rows(tables.packs, 10) for n, text in enumerate(_texts(run, bytes(pack))))
-    return heapq.merge(own, packed)
+    before = -1
+    for place, text in heapq.merge(own, packed):
+        if place <= before:
+            raise DamagedError(f"findings of run {run} can't be read: there are two at place {place}")
+        before = place
+        yield place, text
 
 
 def _texts(run: str, pack: bytes) -> list[str]:

@@ -161,7 +161,7 @@ class Store:
             for document in self._texts(connection, self.tables.targets, found):
                 targets.add(document)
             texts = (text for _, text in documents(connection, self.tables, found))
-            while some := list(itertools.islice(texts, 500)):
+            while some := list(itertools.islice(texts, 200)):
                 findings.add(some)
             try:
                 head = run_of({**self._document(connection, found), "targets": (), "findings": ()})

@@ -250,6 +250,10 @@ def test_findings_that_were_tampered_with(url: str, tmp_path: Path) -> None:
                 store.load()
             with pytest.raises(StoreError, match=f"run {run.id} can't be read"):
                 store.open(run.id, tmp_path).findings[0]
+    stores.execute(url, "UPDATE packs SET document = :document", document=bytes(whole))
+    stores.execute(url, "UPDATE findings SET document = '{}' WHERE position = 0")
+    with Store(url) as store, pytest.raises(StoreError, match=f"run {run.id} can't be read: there are two at place 0"):
+        store.load()
 
 
 def test_another_version_and_another_program(url: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from auditor import integrity
 from auditor.integrity import FORMER, NAME
 from auditor.signing import SigningKey
 from auditor.verification import verify
-from tests.support import sample_run
+from tests.support import sample_run, stores
 from tests.support.signed_runs import DEMO, World, flip, invoke, new_key, payload, said
 
 
@@ -244,8 +244,15 @@ def test_a_run_made_again_with_our_own_key_is_a_fork(world: World) -> None:
 
 
 def test_findings_changed_in_the_history(world: World) -> None:
+    stores.rewrite(world.url, lambda text: text.replace('"status":"fail"', '"status":"pass"'), world.id("two"))
+    assert said(world.check(history=True), "altered", "history.sqlite", world.id("two"))
+    world.restore()
     for statement in (
-        'UPDATE findings SET document = replace(document, \'"status":"fail"\', \'"status":"pass"\') WHERE run = :run',
+        "UPDATE findings SET document = '{}' WHERE run = :run",
+        "UPDATE findings SET attested = 'pass' WHERE run = :run AND position = 0",
+        "UPDATE packs SET document = substr(document, 1, 100) WHERE run = :run",
+        "UPDATE packs SET position = position + 1 WHERE run = :run",
+        "DELETE FROM packs WHERE run = :run",
         "UPDATE findings SET severity = 'critical' WHERE run = :run",
         "DELETE FROM findings WHERE run = :run AND position = 0",
         "UPDATE runs SET document = document || ' ' WHERE id = :run",
@@ -255,6 +262,14 @@ def test_findings_changed_in_the_history(world: World) -> None:
         checked = world.check(history=True)
         assert said(checked, "altered", "history.sqlite", world.id("two")), statement
         world.restore()
+
+
+def test_a_history_of_an_earlier_version_is_what_was_signed(world: World) -> None:
+    """The signature is over what is kept, not over how: before an upgrade, after it, and of a row that was changed before it."""
+    stores.earlier(world.url, 3)
+    assert world.check(history=True).problems == []
+    world.sql("UPDATE findings SET document = replace(document, 'fail', 'pass') WHERE run = :run", run=world.id("two"))
+    assert said(world.check(history=True), "altered", "history.sqlite", world.id("two"))
 
 
 def test_the_historys_list_of_manifests_changed(world: World) -> None:
