@@ -81,7 +81,8 @@ def _read(place: Place, count: int) -> str:
     if how == "env":
         secret = os.environ.get(name, "")
         if not secret:
-            raise ValueError(f"{kind}_env: the environment variable {name} is not set")
+            shown = name if name.isupper() else "that it names (hidden: it might be the secret itself)"
+            raise ValueError(f"{kind}_env: the environment variable {shown} is not set")
         return secret
     if how == "file":
         try:

@@ -25,8 +25,11 @@ Become = Literal["sudo", "none"]
 # Kinds of text that the file may hold; each has its own decoder below.
 Name = NewType("Name", str)
 Word = NewType("Word", str)
+Account = NewType("Account", str)
+Address = NewType("Address", str)
 Group = NewType("Group", str)
 File = NewType("File", Path)
+SecretFile = NewType("SecretFile", Path)
 NewFile = NewType("NewFile", Path)
 Port = NewType("Port", int)
 Seconds = NewType("Seconds", float)
@@ -36,7 +39,11 @@ Variable = NewType("Variable", str)
 Count = NewType("Count", int)
 
 #: An address to jump over that is no host of the inventory: ``user@address[:port]``.
-ADDRESS = re.compile(r"(?P<user>[^@\s]+)@(?P<address>\[[0-9A-Fa-f:.%\w]+\]|[^\s@:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
+ADDRESS = re.compile(r"(?P<user>[^@:\s]+)@(?P<address>\[[0-9A-Fa-f:.%\w]+\]|[^\s@:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
+
+
+#: What follows the scheme of an engine's URL.
+_ADDRESSED = re.compile(r"(?:[^@:/?#]+@)?(?:\[[0-9A-Fa-f:.%\w]+\]|[^@:/?#\[\]]+)(?::[0-9]{1,5})?/?")
 
 
 def given(keys: Any) -> dict[str, Any]:
@@ -57,7 +64,7 @@ class SshKeys:
     once when it is a jump host.
     """
 
-    user: Word | None = None
+    user: Account | None = None
     port: Port | None = None
     identity_file: File | None = None
     known_hosts: NewFile | None = None
@@ -65,10 +72,10 @@ class SshKeys:
     connect_timeout: Seconds | None = None
     timeout: Seconds | None = None
     password_env: Variable | None = None
-    password_file: File | None = None
+    password_file: SecretFile | None = None
     password_prompt: bool | None = None
     passphrase_env: Variable | None = None
-    passphrase_file: File | None = None
+    passphrase_file: SecretFile | None = None
     passphrase_prompt: bool | None = None
     channels: Count | None = None
 
@@ -91,10 +98,10 @@ class HostKeys:
     """A host: over SSH, or with ``transport: local`` the machine the auditor runs on."""
 
     name: Name
-    address: Word | None = None
+    address: Address | None = None
     transport: Literal["ssh", "local"] = "ssh"
     groups: tuple[Group, ...] = ()
-    jump: Word | None = None
+    jump: Address | None = None
     host_key: HostKey | None = None
     ssh: SshKeys = SshKeys()
 
@@ -212,7 +219,7 @@ def _check_references(decoder: Decoder, nodes: dict[str, list[yaml.Node]]) -> No
             jumps[name] = word
         elif word in hosts:
             decoder.fail(child, f"{word!r} is this machine itself (transport local): nothing can jump there")
-        elif ADDRESS.fullmatch(word) is None:
+        elif ADDRESS.fullmatch(word) is None and not _holds_password(word):  # which is said where it is decoded
             hint = did_you_mean(word, remote - {name})
             decoder.fail(child, f"{word!r} is neither a host here nor user@address[:port]{hint}")
     for name, start in jumps.items():
@@ -246,17 +253,31 @@ def _decoders(folder: Path, *, elsewhere: bool = False) -> dict[Any, Callable[[D
 
         return decode
 
+    def secret(judge: Callable[[str], Any]) -> Callable[[Decoder, yaml.Node], Any]:
+        """What names a secret's place may be the secret itself, a number too: it is never repeated."""
+
+        def decode(decoder: Decoder, node: yaml.Node) -> Any:
+            if isinstance(node, yaml.ScalarNode) and not node.tag.endswith(":str"):
+                decoder.fail(node, "must be text in quotes")
+                return None
+            return of(str, judge)(decoder, node)
+
+        return decode
+
     return {
         Name: of(str, _name),
         Group: of(str, _name),
         Word: of(str, _word),
+        Account: of(str, _account),
+        Address: of(str, _address),
         Port: of(int, _port),
         Seconds: of(float, _seconds),
         Url: of(str, _url),
         HostKey: of(str, _host_key),
-        Variable: of(str, _variable),
+        Variable: secret(_variable),
         Count: of(int, _count),
         File: of(str, lambda text: _path(text, folder) if elsewhere else _existing(_path(text, folder))),
+        SecretFile: secret(lambda text: _path(text, folder) if elsewhere else _existing(_path(text, folder), shown=False)),
         NewFile: of(str, lambda text: _path(text, folder) if elsewhere else _in_a_folder(_path(text, folder))),
     }
 
@@ -274,6 +295,26 @@ def _word(text: str) -> str:
     if not text or not text.isprintable() or any(c.isspace() for c in text) or text.startswith("-"):
         raise ValueError("must be one word that doesn't start with a hyphen")
     return text
+
+
+def _account(text: str) -> str:
+    if ":" in _word(text):
+        raise ValueError("an account's name holds no colon, and a password belongs into password_env or password_file")
+    return text
+
+
+def _address(text: str) -> str:
+    if _holds_password(_word(text)):
+        raise ValueError("no password belongs into an address")
+    if "://" in text:
+        raise ValueError("is no address but an URL: a name or an IP address is wanted")
+    return text
+
+
+def _holds_password(text: str) -> bool:
+    """Return whether there is ``account:password@`` in an address or an URL."""
+    account, at, _ = text.partition("://")[2 if "://" in text else 0].rpartition("@")
+    return bool(at) and ":" in account
 
 
 def _port(number: int) -> int:
@@ -304,10 +345,12 @@ def _seconds(number: float) -> float:
 def _url(text: str) -> str:
     schemes = ("unix://", "tcp://", "ssh://")
     scheme, _, rest = _word(text).partition("://")
+    if scheme != "unix" and _holds_password(text):
+        raise ValueError("no password belongs into an address")
     if f"{scheme}://" not in schemes or not rest:
         raise ValueError(f"{text!r} is no engine's address: {', '.join(s + '...' for s in schemes)}")
-    if "@" in rest and ":" in rest.rpartition("@")[0]:
-        raise ValueError("no password belongs into an address")
+    if scheme != "unix" and not _ADDRESSED.fullmatch(rest):
+        raise ValueError("is no engine's address: after the scheme a name or an IP address, and a port")
     return text
 
 
@@ -344,9 +387,11 @@ def _path(text: str, folder: Path) -> Path:
         raise ValueError(f"there is no home folder for {text!r}") from None
 
 
-def _existing(path: Path) -> Path:
+def _existing(path: Path, *, shown: bool = True) -> Path:
     if not _is(path, Path.is_file):
-        raise ValueError(f"there is no file {str(path)!r}")
+        name = str(path)
+        shown = shown and "\n" not in name and "PRIVATE KEY" not in name  # it may be what belongs into the file
+        raise ValueError(f"there is no file {name!r}" if shown else "there is no such file")
     return path
 
 

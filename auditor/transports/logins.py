@@ -144,11 +144,10 @@ class Hops:
             return []
         way = []
         for part in jump.split(","):
-            match = re.fullmatch(r"(?:(?P<user>[^@]+)@)?(?P<address>\[[^]]+\]|[^:@]+)(?::(?P<port>[0-9]+))?", part.strip())
+            match = re.fullmatch(r"(?:(?P<user>[^@:]+)@)?(?P<address>\[[^]]+\]|[^:@]+)(?::(?P<port>[0-9]+))?", part.strip())
             if match is None:
-                raise TargetError(
-                    Problem(Reason.UNPARSABLE, f"ProxyJump {part.strip()!r} of ~/.ssh/config is not [user@]host[:port]")
-                )
+                shown = "" if "@" in part else f" {part.strip()!r}"  # there may be a password before it
+                raise TargetError(Problem(Reason.UNPARSABLE, f"ProxyJump{shown} of ~/.ssh/config is not [user@]host[:port]"))
             port = int(match["port"]) if match["port"] else None
             options = SshOptions(user=match["user"], port=port, connect_timeout=login.connect_timeout)
             way.append(self._hop(HostSpec(name=part.strip(), address=match["address"].strip("[]"), ssh=options)))
