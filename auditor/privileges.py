@@ -31,6 +31,8 @@ _SUBJECT = re.compile(
     r"(?P<kind>user|group):(?P<name>[A-Za-z0-9_.@:+/-]{1,253})"
     r"|serviceaccount:(?P<namespace>[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)/(?P<account>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)"
 )
+#: To sudoers such a name is one of its own for a list of accounts, unless it stands in quotes.
+_ALIAS = re.compile(r"[A-Z][A-Z0-9_]*")
 _LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -173,7 +175,11 @@ def sudoers(facts: frozenset[Fact], selection: str, subject: Subject) -> str:
     """
     if subject.kind == "serviceaccount" or not _LOGIN.fullmatch(subject.name):
         raise ValueError("a sudoers rule is for user:NAME or group:NAME, a name of letters, digits, _, . and -")
-    who = ("%" if subject.kind == "group" else "") + subject.name
+    who = f"%{subject.name}" if subject.kind == "group" else subject.name
+    if _ALIAS.fullmatch(who):
+        if who == "ALL":
+            raise ValueError("to sudoers ALL means everybody")
+        who = f'"{who}"'
     found = digest(compose(facts | HOST_ALWAYS, "0")[0])
     alias = f"CIS_AUDITOR_{found[:12].upper()}"
     return "\n".join(

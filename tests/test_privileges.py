@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -204,6 +205,20 @@ def test_the_file_is_one_that_sudo_takes(tmp_path: Path) -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.parametrize(
+    ("subject", "who"), [("user:AUDIT_1", {"username": "AUDIT_1"}), ("user:Audit", {"username": "Audit"}),
+                         ("user:a.b-C", {"username": "a.b-C"}), ("group:ALL", {"usergroup": "ALL"})],
+)  # fmt: skip
+def test_sudo_takes_a_name_for_that_of_the_account(tmp_path: Path, subject: str, who: dict[str, str]) -> None:
+    """Not for a list of accounts that another file makes under that name."""
+    if not shutil.which("cvtsudoers"):
+        pytest.skip("cvtsudoers says how sudo reads a file")
+    path = tmp_path / "sudoers"
+    path.write_text("User_Alias AUDIT_1 = joe, ann\n" + said("--ssh", "--subject", subject))
+    shown = subprocess.run(["cvtsudoers", "-f", "json", str(path)], capture_output=True, text=True, check=True)
+    assert [spec["User_List"] for spec in json.loads(shown.stdout)["User_Specs"]] == [[who]] * 2
+
+
 def test_the_digest_is_that_of_the_script_that_an_audit_sends(tmp_path: Path, benchmarks: Benchmarks) -> None:
     text = said("--ssh", "--script", str(tmp_path / "script"))
     found = hashlib.sha256((tmp_path / "script").read_bytes()).hexdigest()
@@ -277,6 +292,7 @@ def test_why_sudo_refused(words: str, told: str) -> None:
         (("--ssh", "--subject", "user:a b"), "is none of user:NAME"),
         (("--ssh", "--subject", "user:ALL=(ALL)"), "is none of user:NAME"),
         (("--ssh", "--subject", "user:+a"), "user:NAME or group:NAME"),
+        (("--ssh", "--subject", "user:ALL"), "ALL means everybody"),
         (("--kubernetes", "--benchmark", "cis-docker"), "no selected control asks a cluster anything"),
         (("--ssh", "--only", "no-such"), "there is no control 'no-such'"),
         (("--ssh", "-o", "/proc/nonexistent/file"), "can't be written"),
