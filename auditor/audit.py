@@ -19,7 +19,6 @@ from auditor.credentials import Credentials
 from auditor.editions import Edition
 from auditor.facts.kubernetes import Server
 from auditor.facts.node import KubernetesVersion
-from auditor.findingtext import text_of_finding
 from auditor.inventory import Inventory, Spec, target_of
 from auditor.journal import Entry, Journal, Memory
 from auditor.model import (
@@ -38,7 +37,7 @@ from auditor.model import (
 )
 from auditor.progress import Progress
 from auditor.recheck import Recheck
-from auditor.results import target_document, text_of
+from auditor.results import target_document, text_of, text_of_finding
 from auditor.spooled import spooled
 from auditor.tailoring import NOTHING, Tailoring
 from auditor.targets import result_of

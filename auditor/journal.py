@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from auditor import score
-from auditor.findingtext import text_of_finding
 from auditor.model import Finding, Score, TargetResult
-from auditor.results import finding_of, target_document, target_of, text_of
+from auditor.results import finding_of, target_document, target_of, text_of, text_of_finding
 from auditor.scratch import Scratch
 from auditor.versions import Choice
 

@@ -19,11 +19,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from auditor.databases import Lock, begun, engine_of, held, lock_of, taken
-from auditor.findingtext import text_of_finding
 from auditor.migrations import upgrade
 from auditor.model import AuditRun, Counts, TargetStatus
 from auditor.packs import DamagedError, documents, keep_findings
-from auditor.results import counts_document, run_of
+from auditor.results import counts_document, run_of, text_of_finding
 from auditor.rows import column, rows_of
 from auditor.score import mean
 from auditor.spooled import spooled

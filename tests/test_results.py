@@ -7,8 +7,7 @@ import jsonschema
 import pytest
 
 from auditor import rows
-from auditor.findingtext import text_of_finding
-from auditor.results import SCHEMA, finding_document, run_of, text_of, to_document, to_json
+from auditor.results import SCHEMA, finding_document, run_of, text_of, text_of_finding, to_document, to_json
 from tests.support import sample_run
 
 RUNS = {
