@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,10 @@ def load(path: Path) -> Evidence:
         return InputError([Mistake(name, 0, 0, message)])
 
     try:
-        if path.stat().st_size > MAX_BYTES:
+        seen = path.stat()
+        if not stat.S_ISREG(seen.st_mode):  # a pipe or a device in a folder of somebody's would never end
+            raise wrong("is no file")
+        if seen.st_size > MAX_BYTES:
             raise wrong(f"is larger than {MAX_BYTES} bytes")
         document = json.loads(path.read_bytes())
         return _decode(document, wrong)

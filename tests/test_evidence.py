@@ -144,6 +144,15 @@ def test_load_all_is_in_the_order_of_names_and_reads_nothing_else(tmp_path: Path
     assert [e.target.name for e in load_all(tmp_path / "b.evidence.json")] == ["b"]
 
 
+def test_what_never_ends_is_no_bundle(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in (("a", "/dev/zero"), ("b", tmp_path / "pipe"), ("c", tmp_path)):
+        path = tmp_path / f"{name}.evidence.json"
+        path.symlink_to(target)
+        with pytest.raises(InputError, match="is no file"):
+            load(path)
+
+
 def test_files_belong_to_the_user_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
