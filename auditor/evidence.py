@@ -105,7 +105,7 @@ def load(path: Path) -> Evidence:
 
     try:
         seen = path.stat()
-        if not stat.S_ISREG(seen.st_mode):  # a pipe or a device in a folder of somebody's would never end
+        if not stat.S_ISREG(seen.st_mode) and not path.is_dir():  # a pipe or a device in a folder of somebody's would never end
             raise wrong("is no file")
         if seen.st_size > MAX_BYTES:
             raise wrong(f"is larger than {MAX_BYTES} bytes")
