@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +21,8 @@ ADJUSTED_COVERAGE_FORMULA = (
     "coverage with attestations = 100 x (pass + fail + attested_pass + attested_fail) / (pass + fail + error + manual)"
 )
 
+_COUNTED = tuple(f.name for f in dataclasses.fields(Counts))
+
 
 def count(findings: Iterable[Finding]) -> Counts:
     """Count findings by status, and the marks on them."""
@@ -33,6 +36,15 @@ def count(findings: Iterable[Finding]) -> Counts:
             attested[f.attestation.verdict] += 1
     return Counts(by[Status.PASS], by[Status.FAIL], by[Status.MANUAL], by[Status.NOT_APPLICABLE], by[Status.ERROR], waived,
                   attested[Status.PASS], attested[Status.FAIL])  # fmt: skip
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """Return the sum of counts."""
+    summed: Counter[str] = Counter()
+    for c in counts:
+        for name in _COUNTED:
+            summed[name] += getattr(c, name)
+    return Counts(**summed)
 
 
 def is_waived(finding: Finding) -> bool:

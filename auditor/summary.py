@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auditor.extent import Extent
 from auditor.model import SEVERITY_ORDER, AuditRun, Finding, Score, Severity, Status, TargetStatus
 from auditor.queries import having, positions
 from auditor.score import (
@@ -22,6 +23,7 @@ from auditor.score import (
     is_waived,
     mean,
     stands,
+    total,
 )
 from auditor.terminal import clean
 
@@ -142,16 +144,14 @@ def show(run: AuditRun, written: list[Path], gate_failures: list[str]) -> None:
 
 
 def _extent(run: AuditRun) -> str:
-    """How much of each benchmark the scores speak about; a re-check is about what it judged, not about all that there is."""
+    """How much of each benchmark the scores speak about."""
     again = bool(run.selection.get("recheck"))
-    judged = positions(run.findings, "benchmark", "version", "control") if again else ()
-    of = Counter((name, version) for name, version, _ in judged)
-    parts = (
-        f"{b.name} {b.version}: {of[b.name, b.version] if again else len(b.controls)} of {b.controls_total} controls"
-        f"{f' ({b.narrowed})' if b.narrowed and not again else ''}"
-        for b in run.benchmarks
-    )
-    return f"{'Checked again' if again else 'Covered'}: {'; '.join(parts)}"
+    looked = Counter((name, version) for name, version, _ in positions(run.findings, "benchmark", "version", "control"))
+    parts = []
+    for b in run.benchmarks:
+        counts = total(s.counts for s in run.scores if (s.benchmark, s.version) == (b.name, b.version))
+        parts.append(f"{b.name} {b.version}: {Extent(b, looked[b.name, b.version], counts, again).brief}")
+    return f"{'Checked again' if again else 'Looked at'}: {'; '.join(parts)}"
 
 
 def _registers(console: Any, run: AuditRun) -> None:

@@ -121,12 +121,7 @@ def _scores(view: View) -> list[str]:
         for b in view.benchmarks
     ]
     formulas = [SCORE_FORMULA, COVERAGE_FORMULA, FLEET_FORMULA, ADJUSTED_SCORE_FORMULA]
-    partial = [
-        f"- {_code(b.name)} speaks about {b.judged:,} of {b.info.controls_total:,} controls"
-        f"{f' ({b.info.narrowed})' if b.info.narrowed else ''}."
-        for b in view.benchmarks
-        if b.partial
-    ]
+    partial = [f"- {_code(b.name)}: looked at {b.extent.brief}." for b in view.benchmarks if b.extent.heading]
     said = ["\n".join(partial)] if partial else []
     return ["## Scores", _table(heading, body), *said, "\n".join(f"    {f}" for f in formulas)]
 

@@ -30,7 +30,7 @@ def render(run: AuditRun) -> Iterator[bytes]:
     """Yield the document. Its identifiers are made from the run's id: the same run gives the same bytes."""
     view = build(plain.complete(run))
     made = _Document(run, view)
-    results: list[plain.Json] = [made.result(b) for b in view.benchmarks if b.judged] or [made.empty()]
+    results: list[plain.Json] = [made.result(b) for b in view.benchmarks if b.extent.looked] or [made.empty()]
     yield b'{"assessment-results": '
     yield from plain.encoded(plain.json_object(made.head(), {"results": results}))
     yield b"}\n"

@@ -91,12 +91,6 @@ def sorted_out(benchmark: BenchmarkView) -> tuple[list[ControlView], ...]:
     return found
 
 
-def idle(benchmark: BenchmarkView) -> bool:
-    """Tell whether no control of a benchmark applies to any target."""
-    n = benchmark.counts
-    return not (n.pass_ or n.fail or n.error or n.manual)
-
-
 def accounts(view: View) -> list[tuple[str, list[str]]]:
     """Return the accounts and privileges that targets were read with and those targets, the most frequent account first."""
     found: dict[str, list[str]] = {}
@@ -119,7 +113,7 @@ def page(run: AuditRun, mode: str = "by-control", part: str = "", signer: str = 
         brief=brief, pieces=pieces, longest=LONGEST, allowance=allowance(view),
         danger_groups=3 if summary else 6 if brief else 25, condensed=40, named=20 if brief else 1_000_000, listed=listed,
         shown=200 if brief or summary else 600, gaps=12 if summary else 100 if brief else 300,
-        shared=shared, mixed=mixed, sorted_out=sorted_out, small=small, idle=idle, accounts=accounts(view),
+        shared=shared, mixed=mixed, sorted_out=sorted_out, small=small, accounts=accounts(view),
         exposure=exposure(run.targets), order=ORDER,
         elsewhere=f"The rest is in {WHOLE}, in the HTML report, and in each target's own document (--pdf per-target).",
     )  # fmt: skip

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from auditor.model import SEVERITY_ORDER, STATUS_ORDER, Counts, Severity, Status
-from reports.view import ControlView, View, total
+from auditor.score import total
+from reports.view import ControlView, View
 
 #: Kinds of subjects in words, in the order in which they are told; other kinds follow under their own names.
 KINDS = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from auditor.extent import Extent
 from auditor.model import (
     SEVERITY_ORDER,
     STATUS_ORDER,
@@ -30,7 +31,7 @@ from auditor.model import (
 )
 from auditor.queries import Positions, evidence, positions
 from auditor.registers import AttestationEntry, AttestationMark, WaiverEntry, WaiverMark
-from auditor.score import adjusted_coverage_of, adjusted_score_of, count, is_adjusted, mean
+from auditor.score import adjusted_coverage_of, adjusted_score_of, count, is_adjusted, mean, total
 from reports import marks, plain
 
 #: Statuses as words on a page.
@@ -46,7 +47,6 @@ STATUS_WORDS = {
 DANGEROUS = (Severity.CRITICAL, Severity.HIGH)
 
 _FIELDS = {Status.PASS: "pass_"}
-_COUNTED = tuple(f.name for f in dataclasses.fields(Counts))
 
 
 def count_of(counts: Counts, status: Status) -> int:
@@ -126,8 +126,7 @@ class BenchmarkView:
     info: BenchmarkInfo
     sections: tuple[SectionView, ...]
     scores: tuple[Score, ...]
-    counts: Counts
-    judged: int  # controls with at least one finding
+    extent: Extent
 
     @property
     def name(self) -> str:
@@ -135,14 +134,19 @@ class BenchmarkView:
         return f"{self.info.name} {self.info.version}"
 
     @property
+    def counts(self) -> Counts:
+        """The findings on its controls."""
+        return self.extent.counts
+
+    @property
     def controls(self) -> Iterator[ControlView]:
         """All controls, in the order of their numbers."""
         return (c for s in self.sections for c in s.controls)
 
     @property
-    def partial(self) -> bool:
-        """Whether the published document has controls that this run did not judge."""
-        return self.judged < self.info.controls_total
+    def scored(self) -> int:
+        """How many targets have a score on it: those to which something of it applies."""
+        return sum(s.score is not None for s in self.scores)
 
     @cached_property
     def score(self) -> float | None:
@@ -292,9 +296,8 @@ def build(run: AuditRun) -> View:
             controls.append(_control(run, anchor, info, control, by_control.get((info.name, info.version, control.id), ())))
         scores = tuple(s for s in run.scores if (s.benchmark, s.version) == (info.name, info.version))
         counts = total(c.counts for c in controls)
-        benchmarks.append(
-            BenchmarkView(info, tuple(_sections(info, controls)), scores, counts, sum(c.counts.total > 0 for c in controls))
-        )
+        extent = Extent(info, sum(c.counts.total > 0 for c in controls), counts, bool(run.selection.get("recheck")))
+        benchmarks.append(BenchmarkView(info, tuple(_sections(info, controls)), scores, extent))
     every = [c for b in benchmarks for c in b.controls]
     targets = _targets(run, every)
     return View(run, tuple(benchmarks), targets, total(t.counts for t in targets), tuple(_gaps(every)))
@@ -404,12 +407,3 @@ def _fields(group: Group) -> list[str]:
     if group.attestation is not None:
         fields.append(f"attested_{group.attestation.verdict}")
     return fields
-
-
-def total(counts: Iterable[Counts]) -> Counts:
-    """Return the sum of counts."""
-    summed: Counter[str] = Counter()
-    for c in counts:
-        for name in _COUNTED:
-            summed[name] += getattr(c, name)
-    return Counts(**summed)

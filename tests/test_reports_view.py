@@ -93,9 +93,9 @@ def test_anchors_are_unique_and_plain():
 
 def test_partial_benchmarks_are_known_as_such():
     docker, kubernetes = build(sample_run.small()).benchmarks
-    assert (docker.partial, docker.judged, docker.info.controls_total) == (True, 12, 117)
-    assert (kubernetes.partial, kubernetes.judged) == (True, 10)
-    assert not build(sample_run.large(1)).benchmarks[0].partial
+    assert (docker.extent.partial, docker.extent.looked, docker.info.controls_total) == (True, 12, 117)
+    assert (kubernetes.extent.partial, kubernetes.extent.looked) == (True, 10)
+    assert not build(sample_run.large(1)).benchmarks[0].extent.partial
 
 
 def test_missing_evidence_is_listed_by_its_reason():
