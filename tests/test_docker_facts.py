@@ -271,6 +271,9 @@ def test_urls(before: str, after: str) -> None:
     "text",
     [
         "splunk-token=hunter2,splunk-url=https://x", "a=b,password=hunter2", "PASSWORD='hunter2'", "Authorization: Bearer hunter2hunter2",
+        '{"password":"hunter2"}', '{"a": {"password" : "hunter2"}}', "{'token': 'hunter2'}", r'"{\"token\":\"hunter2\"}"', "password = hunter2",
+        'password="a\\"hunter2"', 'token="hunter2 cut off', "token='hunter2", 'TOKEN=$"hunter2"', "exec app --token hunter2 --x", "name=v,joinKey=hunter2",
+        "Authorization: Token hunter2", "bind_pw=hunter2", "--password\thunter2",
         "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nhunter2 cut off",
     ],
 )  # fmt: skip
@@ -290,6 +293,10 @@ def test_other_shapes() -> None:
         "tcp://0.0.0.0:2376",
         "seccomp=unconfined",
         "10.0.0.1:5000/a/b:1",
+        "--service-account-lookup --anonymous-auth=false",
+        "exec kube-apiserver --token-auth-file /etc/x --use-service-account-credentials --v 2",
+        "the token of another account was refused",
+        "a token: true",
     ):
         assert redact_text(harmless) == harmless
 

@@ -21,9 +21,9 @@ _SECRET_ENDINGS = (
     "token", "tokens", "password", "passwords", "passwd", "passphrase", "secret", "secrets", "credential", "credentials", "apikey",
     "accesskey", "secretkey", "privatekey", "authkey", "bearer", "dockerconfigjson",
 )  # fmt: skip
-_SECRET_WORDS = frozenset({"pass", "pwd", "psk", "cookie", "pin", "dsn"})
+_SECRET_WORDS = frozenset({"pass", "pwd", "pw", "psk", "cookie", "pin", "dsn"})
 #: ``key`` is a secret only after one of these; alone it mostly names a file.
-_KEY_OF = frozenset({"access", "account", "api", "auth", "encryption", "license", "master", "secret", "shared", "signing"})
+_KEY_OF = frozenset({"access", "account", "api", "auth", "encryption", "join", "license", "master", "secret", "shared", "signing"})
 #: A name that ends in one of these speaks about a secret without being one.
 _ABOUT = frozenset({
     "algorithm", "audience", "audiences", "auth", "config", "controller", "count", "dir", "directory", "enabled", "expiration",
@@ -44,8 +44,12 @@ _SHAPES = (
 )
 _DOTTED = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]*+)++")
 _JWT = re.compile(r"\beyJ(?=[A-Za-z0-9_-]{5})")
-_NAME = re.compile(r"(?<![\w.-])([\w.-]++)(=|:\s?)")
-_VALUE = re.compile(r""""[^"]*+"|'[^']*+'|[^\s,;&"']++""")
+# A name and what is between it and its value: ``name=``, ``"name": ``, also in a text in a text (``\"name\":``), or ``--name ``.
+_NAME = re.compile(r"""(?<![\w.-])(?:([\w.-]++)(\\?["']?\s{0,3}+[=:]\s{0,3}+)|(--[\w.-]++)\s++(?!-))""")
+# A quoted value may be cut off.
+_VALUE = re.compile(r"""\\"[^"]*+"?|\$?"(?:[^"\\]++|\\.)*+"?|\$?'[^']*+'?|[^\s,;&"']++""", re.DOTALL)
+# The header of a request says first what sort of credentials follows.
+_CREDENTIALS = re.compile(r"""[A-Za-z][\w-]*+[ ]++[^\s,;&"']++""")
 
 
 def identity(number: str) -> str:
@@ -116,10 +120,11 @@ def _without_pairs(text: str) -> str:
     done = at = 0
     while match := _NAME.search(text, at):
         at = match.end()
-        if not is_secret_name(match[1].lstrip("0123456789.-")):
+        name, between = match[1] or match[3], match[2] or ""
+        if not is_secret_name(name.lstrip("0123456789.-")):
             continue
-        value = _VALUE.match(text, at)
-        if value is None or value[0].lower() in _BOOLEANS or (match[2] != "=" and value[0].startswith("//")):  # a URL's scheme
+        value = (_CREDENTIALS.match(text, at) if name.lower().endswith("authorization") else None) or _VALUE.match(text, at)
+        if value is None or value[0].lower() in _BOOLEANS or (":" in between and value[0].startswith("//")):  # a URL's scheme
             continue
         kept += [text[done:at], REDACTED]
         done = at = value.end()
