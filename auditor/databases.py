@@ -163,7 +163,11 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS, "isolation_level": None})
+    words: dict[str, Any] = {"timeout": LOCK_SECONDS, "isolation_level": None}
+    if in_memory:  # each thread would have one of its own
+        engine = sa.create_engine(url, poolclass=sa.pool.StaticPool, connect_args={**words, "check_same_thread": False})
+    else:
+        engine = sa.create_engine(url, connect_args=words)
 
     def connected(connection: Any, _: Any) -> None:
         connection.execute("PRAGMA foreign_keys = ON")

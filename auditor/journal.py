@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -117,65 +118,110 @@ class Spool:
 class Following:
     """Keeps entries in a spool and in a store. While the store can't be written the spool goes on, and the store follows later.
 
-    ``refused`` are the exceptions by which the store says so.
+    A thread of its own asks the store: a database that is locked, or takes a statement and never answers, must not hold up the
+    audit. ``refused`` is the exception by which the store says that it can't be written; any other one is raised to who keeps.
     """
 
-    #: Seconds until a store that refused is asked again, and that the end of a run waits for it at most.
+    #: Seconds until a store that refused is asked again, and that the end of a run waits for one that takes nothing.
     PAUSE, PATIENCE = 5.0, 30.0
+    #: Seconds that a target waits until the store has it, unless the store is behind: more than it needs while all is well.
+    AT_ONCE = 2.0
     #: How many late entries are written at once.
     BATCH = 20
 
     def __init__(self, spool: Spool, store: Shared, refused: type[Exception]) -> None:
         self._spool, self._store, self._refused = spool, store, refused
-        self._late: dict[str, None] = {}
-        self._again = 0.0
+        self._changed = threading.Condition()  # guards what follows
+        self._late: dict[str, None] = {}  # what the store does not have
+        self._going: list[str] = []  # what it is given just now
+        self._asked = False  # whether the run is still ours
+        self._busy = False
+        self._pause, self._again = self.PAUSE, 0.0
         self._problem: Exception | None = None  # what the store said last
+        self._thread: threading.Thread | None = None
 
     def check(self) -> None:
         """See that the run is still this process's, as far as the store can tell."""
-        if time.monotonic() >= self._again:
-            try:
-                self._store.check()
-            except self._refused as error:
-                self._refuse(error)
+        with self._changed:
+            if self._is_well():
+                self._asked = True
+                self._wait()
+            self._raise()
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """Keep entries."""
-        self._spool.keep(entries)
-        if not self._late and time.monotonic() >= self._again:
-            try:
-                self._store.keep(entries)
-            except self._refused as error:
-                self._refuse(error)
-                self._late.update(dict.fromkeys(e.name for e in entries))
-            return
-        self._late.update(dict.fromkeys(e.name for e in entries))
-        if time.monotonic() >= self._again:
-            self._follow()
+        with self._changed:
+            self._spool.keep(entries)
+            well = self._is_well()
+            self._late.update(dict.fromkeys(e.name for e in entries))
+            if well:
+                self._wait()
+            self._raise()
 
-    def _refuse(self, error: Exception) -> None:
-        self._problem = error
-        self._again = time.monotonic() + self.PAUSE
+    def _is_well(self) -> bool:
+        return not self._left() and not self._busy and time.monotonic() >= self._again
+
+    def _left(self) -> int:
+        return len(self._late) + len(self._going)
+
+    def _wait(self) -> None:
+        """Let the store be asked, and wait a little until it has answered."""
+        self._problem = None
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._follow, name="history", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+        done = lambda: not (self._left() or self._asked or self._busy) or self._problem is not None  # noqa: E731
+        self._changed.wait_for(done, self.AT_ONCE)
+
+    def _raise(self) -> None:
+        """Raise what is no refusal: the run is another process's by now, or a mistake of ours."""
+        if self._problem is not None and self._is_over():
+            raise self._problem
+
+    def _is_over(self) -> bool:
+        return self._problem is not None and not isinstance(self._problem, self._refused)
 
     def _follow(self) -> None:
-        try:
-            while self._late:
-                names = list(self._late)[: self.BATCH]
-                self._store.keep(list(self._spool.entries(names)))
-                for name in names:
+        while True:
+            with self._changed:
+                while not (wanted := self._late or self._asked) or time.monotonic() < self._again:
+                    self._changed.wait(max(0.0, self._again - time.monotonic()) if wanted else None)
+                asked, self._asked, self._busy = self._asked, False, True
+                self._going = list(self._late)[: self.BATCH]
+                for name in self._going:
                     del self._late[name]
-        except self._refused as error:
-            self._refuse(error)
+                entries = list(self._spool.entries(self._going))
+            problem = None
+            try:
+                if asked:
+                    self._store.check()
+                if entries:
+                    self._store.keep(entries)
+            except Exception as error:  # noqa: BLE001 - it is raised to who keeps
+                problem = error
+            with self._changed:
+                if problem is not None:
+                    self._late = {**dict.fromkeys(self._going), **self._late}
+                    self._again = time.monotonic() + self._pause
+                self._problem, self._going, self._busy = problem, [], False
+                self._changed.notify_all()
+                if self._is_over():
+                    return
 
     def settle(self) -> None:
-        """See that the store holds everything, for which it may get a little more time; else raise what it said."""
-        end = time.monotonic() + self.PATIENCE
-        self._follow()
-        while self._late and time.monotonic() < end:
-            time.sleep(min(1.0, self.PAUSE))
-            self._follow()
-        if self._late and self._problem is not None:
-            raise self._problem
+        """See that the store holds everything, for which it gets time as long as it takes something; else raise what it said."""
+        with self._changed:
+            self._asked = False
+            self._pause = min(1.0, self.PAUSE)
+            self._again = min(self._again, time.monotonic() + self._pause)
+            self._changed.notify_all()
+            self._raise()
+            while left := self._left():
+                moved = self._changed.wait_for(lambda n=left: self._left() < n or self._is_over(), self.PATIENCE)  # type: ignore[misc]
+                self._raise()
+                if not moved:
+                    raise self._problem or self._refused(f"it took nothing for {self.PATIENCE:g} s")
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         """Return the entries that this process made."""

@@ -1,9 +1,11 @@
 """Runs that go on after a kill, runs side by side, and runs in shards: nothing asked twice, nothing lost, the same results."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import signal
+import sqlite3
 import stat
 import subprocess
 from pathlib import Path
@@ -24,6 +26,11 @@ pytestmark = pytest.mark.slow
 
 FLEET = ("-i", "inventory.yaml", "--tailoring", "site.yaml")
 JSON = ("--format", "json", "-o")
+#: What a command is told in the place of its module: a history that is locked or silent is not waited for.
+IMPATIENT = (
+    "import auditor.databases as d, auditor.journal as j; from tests.support.recorded_audit import main; d.LOCK_SECONDS = 0.3; "
+    "j.Following.PAUSE, j.Following.PATIENCE, j.Following.AT_ONCE = 0.1, 1.0, 0.5; main()"
+)
 
 
 @pytest.fixture(params=stores.KINDS)
@@ -223,7 +230,7 @@ def test_a_store_that_breaks_in_the_middle(tmp_path: Path, whole: Path) -> None:
     fleet.inventory(tmp_path, 4)
     code = (
         "import auditor.journal as j, sys\nfrom auditor.store import StoreError\nimport auditor.storedrun as s\n"
-        "j.Following.PAUSE = j.Following.PATIENCE = 0.0\n"
+        "j.Following.PAUSE, j.Following.PATIENCE = 0.1, 1.0\n"
         "keep, count = s.StoredRun.keep, []\n"
         "def broken(self, entries):\n    count.append(1)\n    if {when}: raise StoreError('history: disk is full')\n    keep(self, entries)\n"
         "s.StoredRun.keep = broken\nfrom tests.support.recorded_audit import main\nmain()"
@@ -236,6 +243,38 @@ def test_a_store_that_breaks_in_the_middle(tmp_path: Path, whole: Path) -> None:
         assert fleet.comparable(tmp_path / f"out-{name}" / "results.json") == fleet.comparable(whole)
     with Store(url) as store:
         assert [r.status for r in store.history()] == ["finished", "running"]
+
+
+def test_a_history_that_is_locked_holds_nobody_up(tmp_path: Path, whole: Path) -> None:
+    """Locked for longer than is waited for it: every target is asked and reported, and what happened is said."""
+    url = stores.new("sqlite", tmp_path)
+    fleet.inventory(tmp_path, 4)
+    run = fleet.begun(tmp_path, "log", "web-1", *FLEET, *JSON, "out", "--store", url, "--quiet", program=IMPATIENT)
+    fleet.until(run, tmp_path, "log", "web-1")
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        (tmp_path / "log-web-1").touch()
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 3, said
+    assert [line.rpartition(": ")[2] for line in said.splitlines()] == ["database is locked"]
+    assert fleet.comparable(tmp_path / "out" / "results.json") == fleet.comparable(whole)
+    assert fleet.audit(tmp_path, "again", "--resume", "latest", "--store", url, "--format", "json").returncode == 3
+    assert fleet.asked(tmp_path, "again")[0] == "web-1", "what was in the history before is not asked again"
+    assert {**fleet.comparable(tmp_path / "out" / "results.json"), "run": {}} == {**fleet.comparable(whole), "run": {}}
+
+
+def test_a_history_that_takes_a_word_and_never_answers_holds_nobody_up(tmp_path: Path, whole: Path) -> None:
+    """PostgreSQL stands still, with its connections open."""
+    url = stores.new("postgresql", tmp_path)
+    fleet.inventory(tmp_path, 4)
+    run = fleet.begun(tmp_path, "log", "web-1", *FLEET, *JSON, "out", "--store", url, "--quiet", program=IMPATIENT)
+    fleet.until(run, tmp_path, "log", "web-1")
+    with postgres.server().stopped():
+        (tmp_path / "log-web-1").touch()
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 3, said
+    assert said.splitlines() == ["the run history was not kept: it took nothing for 1 s"]
+    assert fleet.comparable(tmp_path / "out" / "results.json") == fleet.comparable(whole)
 
 
 def restarted() -> None:

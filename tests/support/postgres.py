@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -89,11 +90,23 @@ class Server:
 
     def kill(self) -> None:
         """Kill it and all its processes at once, as a power cut does."""
+        self._signal(signal.SIGKILL)
+        self._process.wait(30)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have it stand still: it takes what it is told, and answers nothing."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         for pid in (self._process.pid, *map(int, children)):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait(30)
+                os.kill(pid, number)
 
     def start_again(self) -> None:
         """Start it unless it runs."""

@@ -86,9 +86,11 @@ def ended(folder: Path, log: str, stall: str, *argv: str, by: int = signal.SIGKI
     return said
 
 
-def begun(folder: Path, log: str, stall: str, *argv: str) -> subprocess.Popen[str]:
-    """Begin to audit such a fleet."""
-    return subprocess.Popen(command(folder, log, *argv, stall=stall), cwd=folder, env=environment(folder),
+def begun(folder: Path, log: str, stall: str, *argv: str, program: str = "") -> subprocess.Popen[str]:
+    """Begin to audit such a fleet, by a program in the place of this module."""
+    words = command(folder, log, *argv, stall=stall)
+    words[1:3] = ["-c", program] if program else words[1:3]
+    return subprocess.Popen(words, cwd=folder, env=environment(folder),
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
 
 
