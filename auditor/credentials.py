@@ -99,7 +99,8 @@ def of_file(path: Path, kind: str) -> str:
             seen = os.fstat(opened.fileno())
             if not stat.S_ISREG(seen.st_mode):
                 raise ValueError(f"{path} is no file")
-            if seen.st_mode & 0o077:
+            # As ssh has it: a file of root's (a mounted secret) may be our group's to read.
+            if seen.st_mode & (0o077 if seen.st_uid == os.geteuid() else 0o037):
                 raise ValueError(f"{path} has the mode {seen.st_mode & 0o7777:04o}: others may use it; make it 0600")
             if seen.st_uid not in (0, os.geteuid()):
                 raise ValueError(f"{path} belongs to another account (uid {seen.st_uid})")

@@ -32,6 +32,7 @@ NAME = "cis-auditor"
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - named to be refused
 _HOMES = ("/home", "/root", "/run/user")
 _CONFIG = "/etc/cis-auditor"
+_HOME = "/home/auditor"
 _IN_CLUSTER = "clusters:\n  - {name: this-cluster, in_cluster: true}\n"
 _DNS = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,400}(@sha256:[0-9a-f]{64})?")
@@ -229,7 +230,7 @@ def kubernetes(
         if isinstance(spec, EngineSpec) and spec.url.startswith("unix:"):
             raise refuse(spec.name, "a pod has no engine's socket; name the host and log in over SSH")
     inside = not given or any(c.in_cluster for c in inventory.clusters)
-    folders = _secret_folders(inventory) if given else {}
+    folders = _secret_folders(wanted)
     moved = _moved(wanted.files())
     config = {v.rpartition("/")[2]: _read(k) for k, v in moved.items()} if given else {"inventory.yaml": _IN_CLUSTER}
     arguments = wanted.arguments(moved) if given else ["audit", "-i", f"{_CONFIG}/inventory.yaml", *wanted.arguments(moved)[1:]]
@@ -241,7 +242,7 @@ def kubernetes(
     job_text = _filled(
         "cronjob.yaml.txt", namespace=namespace, when=json.dumps(when), image=json.dumps(image), args=json.dumps(arguments),
         automount="automountServiceAccountToken: true  # the audit asks this cluster's API" if inside else nowhere,
-        mounts=_indented(mounts, 16), volumes=_indented(volumes, 12), **_split(shards),
+        mounts=_indented(mounts, 16), volumes=_indented(volumes, 12), **_split(shards, login="postgresql" in folders),
         targets=wanted.targets() if given else "this cluster",
     )  # fmt: skip
     ports = _indented([f"- {{protocol: TCP, port: {p}}}" for p in _ports(wanted, inside=inside)], 8)
@@ -256,17 +257,21 @@ def kubernetes(
     return {"kustomization.yaml": _filled("kustomization.yaml.txt", resources="\n".join(listed)), **files}
 
 
-def _split(shards: int) -> dict[str, str]:
-    """Return what differs in the manifest where one run is split among pods."""
-    if shards == 1:
-        return {"indexed": "", "name": "", "retries": "backoffLimit: 0", "state": "persistentVolumeClaim: {claimName: cis-auditor}"}
+def _split(shards: int, *, login: bool) -> dict[str, str]:
+    """Return what differs in the manifest where one run is split among pods, and where there is a ``login`` to a database."""
+    # The password file that psycopg would read has to be its reader's alone, which a secret's file is not; this one hasn't.
+    more = [f"- {{name: PGSERVICEFILE, value: {_HOME}/.postgresql/pg_service.conf}}"] if login else []
+    if shards == 1:  # the key that signs is kept with the reports
+        more.append("- {name: XDG_CONFIG_HOME, value: /var/lib/cis-auditor}")
+        return {"indexed": "", "more": _indented(more, 16), "retries": "backoffLimit: 0",
+                "state": "persistentVolumeClaim: {claimName: cis-auditor}"}  # fmt: skip
     name = "- {name: AUDIT_RUN, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['batch.kubernetes.io/job-name']\"}}}"
     indexed = ["# The pods of a run split the targets; the run is named like the job.", "completionMode: Indexed",
                f"completions: {shards}", f"parallelism: {shards}"]  # fmt: skip
     # One that fails must not end the others; the limit of a single index is known from Kubernetes 1.29 on.
     retries = _indented(["backoffLimitPerIndex: 0", f"maxFailedIndexes: {shards}"], 6).lstrip()
     state = "emptyDir: {sizeLimit: 2Gi}"
-    return {"indexed": _indented(indexed, 6), "name": _indented([name], 16), "retries": retries, "state": state}
+    return {"indexed": _indented(indexed, 6), "more": _indented([name, *more], 16), "retries": retries, "state": state}
 
 
 def _rights(namespace: str, facts: Any, selection: str, *, inside: bool) -> dict[str, str]:
@@ -321,13 +326,14 @@ def _read(path: Path) -> str:
         raise refuse(str(path), f"can't be read: {error}") from None
 
 
-def _secret_folders(inventory: Inventory) -> dict[str, str]:
+def _secret_folders(wanted: Job) -> dict[str, str]:
     """Return the secrets that hold keys, by the end of their names, and where the pod sees them: the usual folders of a home."""
-    home = "/home/auditor"
+    inventory = wanted.inventory if wanted.inventory.path is not None else Inventory()
     ssh = inventory.hosts or any(e.url.startswith("ssh:") for e in inventory.engines)
     files = {"ssh": bool(ssh), "docker": any(e.tls_ca or e.tls_cert or e.tls_key for e in inventory.engines),
-             "kube": any(not c.in_cluster for c in inventory.clusters)}  # fmt: skip
-    return {name: f"{home}/.{name}" for name, needed in files.items() if needed}
+             "kube": any(not c.in_cluster for c in inventory.clusters),
+             "postgresql": str(wanted.options.get("store") or "").startswith("postgresql")}  # fmt: skip
+    return {name: f"{_HOME}/.{name}" for name, needed in files.items() if needed}
 
 
 def _ports(wanted: Job, *, inside: bool) -> list[int]:

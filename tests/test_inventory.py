@@ -1,7 +1,10 @@
 """The inventory: a contract, so every key, every mistake and its place."""
 
+import contextlib
+import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from auditor.credentials import of_file
 from auditor.inventory import HostSpec, Inventory, SshOptions, limit, load, local_inventory, parse, target_of
 from auditor.model import Target
 from auditor.yamlfile import InputError
@@ -404,3 +408,25 @@ def test_addresses_that_only_look_like_they_held_a_secret(write: Callable[[str],
     engines = ", ".join(f"{{name: e{n}, url: '{u}'}}" for n, u in enumerate(urls))
     inventory = load(write(f"hosts: [{listed}]\ndocker: [{engines}]\n"))
     assert (len(inventory.hosts), [e.url for e in inventory.engines]) == (3, list(urls))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give a file to root and become somebody else")
+@pytest.mark.parametrize(("owner", "mode", "fine"), [(0, 0o440, True), (0, 0o640, True), (0, 0o660, False), (0, 0o444, False),
+                                                     (65532, 0o400, True), (65532, 0o440, False), (1, 0o440, False)])  # fmt: skip
+def test_a_password_file_may_be_a_mounted_secret(tmp_path: Path, owner: int, mode: int, fine: bool) -> None:
+    """Of root's, for the group of a pod's account, as Kubernetes mounts it."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own can be entered by nobody else
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "password"
+        path.write_text("secret\n")
+        os.chown(path, owner, 65532)
+        path.chmod(mode)
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setresgid(65532, 65532, 65532)
+            os.setresuid(65532, 65532, 65532)
+            with contextlib.suppress(ValueError):
+                os._exit(0 if of_file(path, "password") == "secret" else 2)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (0 if fine else 1)

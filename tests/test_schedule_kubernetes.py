@@ -131,7 +131,29 @@ def test_what_is_reached_is_what_the_inventory_names(tmp_path: Path, fleet: Path
     assert [p["port"] for p in policy["spec"]["egress"][1]["ports"]] == [443, 2022, 2222, 2377, 5432, 6443]
     assert "ingress" not in policy["spec"]
     secrets = {v["secret"]["secretName"]: v["secret"]["optional"] for v in template(files)["volumes"] if "secret" in v}
-    assert secrets == {"cis-auditor-ssh": True, "cis-auditor-docker": True}
+    assert secrets == {"cis-auditor-ssh": True, "cis-auditor-docker": True, "cis-auditor-postgresql": True}
+
+
+def environment(files: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    (container,) = template(files)["containers"]
+    return {e["name"]: e.get("value") for e in container["env"]}
+
+
+@pytest.mark.parametrize("shards", [(), ("--shards", "3")])
+def test_a_pod_can_log_in_to_its_database(tmp_path: Path, shards: tuple[str, ...]) -> None:
+    """By a service file in a secret, of which psycopg doesn't ask, as of a password file, that nobody else may read it."""
+    files = base(tmp_path / "base", "--store", "postgresql:///?service=audits", *shards)
+    place = Path(environment(files)["PGSERVICEFILE"])
+    (mounted,) = [m for m in template(files)["containers"][0]["volumeMounts"] if m["mountPath"] == str(place.parent)]
+    (volume,) = [v for v in template(files)["volumes"] if v["name"] == mounted["name"]]
+    assert volume["secret"] == {"secretName": "cis-auditor-postgresql", "optional": True, "defaultMode": 0o440}
+
+
+def test_the_key_that_signs_outlives_the_pod(manifests: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
+    (state,) = [m for m in template(manifests)["containers"][0]["volumeMounts"] if m["name"] == "state"]
+    assert environment(manifests)["XDG_CONFIG_HOME"] == state["mountPath"]
+    split = base(tmp_path, "--store", "postgresql://audit@db/history", "--shards", "2")
+    assert "XDG_CONFIG_HOME" not in environment(split), "a key that is gone with its pod proves nothing"
 
 
 def test_a_run_that_is_split_is_an_indexed_job(tmp_path: Path, fleet: Path) -> None:

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from auditor.cli import cli
@@ -47,6 +48,18 @@ def test_what_is_loaded_equals_what_was_saved(url: str, run: AuditRun) -> None:
     with Store(url) as store:
         assert store.load() == run
         assert store.load(run.id) == run
+
+
+def test_postgresql_by_a_service_file_as_a_secret_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = sa.make_url(stores.new("postgresql", tmp_path))
+    service = tmp_path / "pg_service.conf"
+    keys = {"host": parsed.query["host"], "options": parsed.query["options"], "user": parsed.username, "dbname": parsed.database}
+    service.write_text("[audits]\n" + "".join(f"{k}={v}\n" for k, v in keys.items()))
+    service.chmod(0o440)
+    monkeypatch.setenv("PGSERVICEFILE", str(service))
+    with Store("postgresql:///?service=audits") as store:
+        store.save(sample_run.small())
+        assert store.load() == sample_run.small()
 
 
 def test_scores_keep_every_digit(url: str) -> None:
