@@ -39,9 +39,7 @@ def engine_of(url: sa.URL) -> sa.Engine:
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername == "postgresql+psycopg":
-        # A connection that broke while targets were asked is found out before it is used.
-        return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS,
-                                                                       "application_name": "cis-auditor"})  # fmt: skip
+        return _postgresql(url)
     return sa.create_engine(url)
 
 
@@ -151,6 +149,28 @@ def held(engine: sa.Engine, what: str) -> Iterator[Lock]:
             yield Lock(alone=alone)
     else:
         yield Lock(alone=True)
+
+
+def _postgresql(url: sa.URL) -> sa.Engine:
+    """Open a database of a server that is not waited for without an end: not for others' locks, nor when it is out of reach."""
+    import sqlalchemy as sa
+
+    seconds = {
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": int(LOCK_SECONDS * 1000),
+    }
+    words = {"connect_timeout": CONNECT_SECONDS, "application_name": "cis-auditor", **limits}
+    # A connection that broke while targets were asked is found out before it is used.
+    engine = sa.create_engine(url, pool_pre_ping=True, connect_args=words)
+
+    def connected(connection: Any, _: Any) -> None:
+        connection.execute(f"SET lock_timeout = {int(LOCK_SECONDS * 1000)}")
+        connection.commit()
+
+    sa.event.listen(engine, "connect", connected)
+    return engine
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

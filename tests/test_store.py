@@ -224,6 +224,19 @@ def test_locked(file_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             other.close()
 
 
+def test_locked_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who upgrades or prunes a history keeps writers out, and may hang: they wait as long as for an SQLite file."""
+    monkeypatch.setattr("auditor.databases.LOCK_SECONDS", 0.2)
+    url = stores.new("postgresql", tmp_path)
+    with Store(url) as store, Store(url) as other:
+        store.save(named(sample_run.small(), "before"))
+        with other.writing(alone=True):
+            with pytest.raises(StoreError, match=r"canceling statement due to lock timeout"):
+                store.save(named(sample_run.small(), "after"))
+            assert store.load().id == "before", "nor readers out"
+        store.save(named(sample_run.small(), "after"))
+
+
 def one_line(url: str) -> str:
     with pytest.raises(StoreError) as error:
         Store(url)
