@@ -155,7 +155,7 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     """Open a database of a server that is not waited for without an end: not for others' locks, nor when it is out of reach."""
     import sqlalchemy as sa
 
-    seconds = {
+    limits = {
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
