@@ -74,10 +74,10 @@ def compare(before: AuditRun, after: AuditRun, store: str | None, *, stored: boo
     from auditor.diff import diff as difference
     from auditor.trends import past_of
 
-    ages = {}
-    if stored:
-        with session.open_store(store) as kept:
-            ages = dict(past_of(kept, after.id).ages)
+    if not stored:
+        return difference(before, after, {})
+    with session.open_store(store) as kept:
+        ages = past_of(kept, after.id).ages
     return difference(before, after, ages)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+
+Key = tuple[str, str, str]  # target, benchmark, control's key
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,37 @@ class Age:
     runs: int
 
 
+class Ages(Mapping[Key, Age]):
+    """Ages by target, benchmark and control's key; a large fleet's take a third of what a dictionary of such keys does."""
+
+    def __init__(self) -> None:
+        self._targets: dict[tuple[str, str], dict[str, Age]] = {}
+
+    def add(self, key: Key, age: Age) -> None:
+        """Note the age of a failure."""
+        target, *control = key
+        self._targets.setdefault((control[0], control[1]), {})[target] = age
+
+    def __getitem__(self, key: Key) -> Age:
+        target, benchmark, control = key
+        return self._targets[benchmark, control][target]
+
+    def __iter__(self) -> Iterator[Key]:
+        return ((t, *control) for control, targets in self._targets.items() for t in targets)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._targets.values()))
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
     """The past of one run. ``trend`` is by the benchmark's name, oldest first, this run last; ``ages`` by target, benchmark and
     control's key."""  # noqa: D205, D209 - one sentence
 
     trend: Mapping[str, tuple[TrendPoint, ...]] = field(default_factory=dict)
-    ages: Mapping[tuple[str, str, str], Age] = field(default_factory=dict)
+    ages: Mapping[Key, Age] = field(default_factory=dict)
 
-    def oldest(self, keys: list[tuple[str, str, str]]) -> Age | None:
+    def oldest(self, keys: list[Key]) -> Age | None:
         """Return the age of the oldest of some failures."""
         return min((self.ages[k] for k in keys if k in self.ages), key=lambda a: (a.since, -a.runs), default=None)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.model import STATUS_RANK
 from auditor.packs import documents
-from auditor.past import Age, Past, TrendPoint
+from auditor.past import Age, Ages, Past, TrendPoint
 from auditor.results import registers_of
 from auditor.rows import column
 from auditor.score import mean
@@ -24,8 +24,6 @@ POINTS = 12
 
 #: Worst first.
 _RANK = {status.value: rank for status, rank in STATUS_RANK.items()}
-
-Key = tuple[str, str, str]  # target, benchmark, control's key
 
 
 def past_of(store: Store, run: str, points: int = POINTS) -> Past:
@@ -142,12 +140,12 @@ def _once(scores: list[Any]) -> list[Any]:
     return scored or list(latest.values())
 
 
-def _ages(store: Store, connection: sa.Connection, rows: list[Any]) -> dict[Key, Age]:
+def _ages(store: Store, connection: sa.Connection, rows: list[Any]) -> Ages:
     """The ages of the failures of the first of some runs, which are newest first."""
     import sqlalchemy as sa
 
     if not rows:
-        return {}
+        return Ages()
     demo = rows[0].kind == "demo"
     order = {r.id: n for n, r in enumerate(r for r in rows if (r.kind == "demo") == demo)}  # 0 is the run itself
     kept = [r for r in rows if r.id in order]
@@ -158,7 +156,7 @@ def _ages(store: Store, connection: sa.Connection, rows: list[Any]) -> dict[Key,
     query = sa.select(f.c.target, f.c.benchmark, f.c.control, f.c.run, f.c.status).select_from(joined)
     texts: dict[str, str] = {}  # the same few names and ages stand for thousands of failures
     ages: dict[Age, Age] = {}
-    found: dict[Key, Age] = {}
+    found = Ages()
     query = query.order_by(f.c.target, f.c.control, f.c.benchmark).execution_options(yield_per=1000)  # as the index has them
     with connection.execute(query) as some:
         for (target, control), verdicts in itertools.groupby(some, key=lambda r: (r.target, r.control)):
@@ -173,7 +171,7 @@ def _ages(store: Store, connection: sa.Connection, rows: list[Any]) -> dict[Key,
                 if by_run.get(0) == "fail":
                     age = _age(_whole(by_run, by_benchmark.values()), kept)
                     t, b, c = (texts.setdefault(text, text) for text in (target, benchmark, control))
-                    found[t, b, c] = ages.setdefault(age, age)
+                    found.add((t, b, c), ages.setdefault(age, age))
     return found
 
 
