@@ -21,7 +21,8 @@ CONFIG_FILE = "admission-control-config-file"
 class PodAdmission:
     """Every namespace but the exempt ones enforces a Pod Security level above privileged by its label: pass.
 
-    So does one whose policies surely refuse all that gives away the node: privileged containers, the node's namespaces and paths.
+    That counts where Kubernetes checks it (1.23 and later). One passes too whose policies surely refuse all that gives away the
+    node: privileged containers, the node's namespaces and paths.
     Where neither holds, a policy or webhook that sees its pods, or an API server whose configuration may set a default, leaves the
     namespace to a person; so does an API server that can't be seen. Where none of these can be, it fails.
     """
@@ -69,6 +70,8 @@ class PodAdmission:
             observations.extend(policies.errors)
             if isinstance(servers, Problem):
                 observations.append(error("cluster/apiservers", servers, source="static pods in kube-system"))
+            if policies.unseen and policies.unseen not in observations:
+                observations.append(policies.unseen)
         return outcome(observations, "the cluster has no namespace")
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.facts import flags
-from auditor.facts.kubernetes import Objects
-from auditor.model import Fact, Facts, Problem
+from auditor.facts.kube_version import minor_of
+from auditor.facts.kubernetes import Objects, Server
+from auditor.model import Fact, Facts, Observation, Problem, Reason
 from checks import policy_cel, policy_gatekeeper, policy_kyverno, policy_scc
+from checks.base import error
 from checks.policy_rules import Labels, Reading, Rule, sees_new_pods, selects
 
 HOOKS = "validatingwebhookconfigurations"
@@ -20,9 +22,11 @@ _KINDS = (HOOKS, *policy_cel.KINDS, *policy_gatekeeper.KINDS, *policy_kyverno.KI
 COMPONENTS = Objects("components")
 #: Why a label says nothing.
 UNSEEN = "whether the API servers check Pod Security could not be read"
+#: The minor version of Kubernetes from which on Pod Security is checked unless somebody switches it off.
+CHECKED_SINCE = 23
 
 #: Every fact that `PodPolicies` reads.
-POLICY_FACTS: frozenset[Fact] = frozenset((COMPONENTS, *map(Objects, _KINDS)))
+POLICY_FACTS: frozenset[Fact] = frozenset((Server(), COMPONENTS, *map(Objects, _KINDS)))
 
 
 def api_servers(facts: Facts) -> list[dict[str, Any]] | Problem:
@@ -53,20 +57,36 @@ def _admission(component: dict[str, Any]) -> dict[str, Any]:
     return {"unreadable": wrong} if wrong else {"flags": {name: value for name, value in found.items() if value is not None}}
 
 
+def switched_off(facts: Facts) -> str | Observation:
+    """Return in words why the API servers don't check Pod Security, so that the labels mean nothing: empty where they do by all
+    that is seen, an error where their version or their pods could not be read.
+    """  # noqa: D205 - one sentence
+    version: Any = facts.get(Server())
+    said = "" if isinstance(version, Problem) else str(version.get("gitVersion", ""))
+    minor = minor_of(said)
+    if minor is None:
+        unknown = Problem(Reason.UNPARSABLE, f"the API server calls its version {said[:60]!r}")
+        return error("cluster/apiservers", version if isinstance(version, Problem) else unknown, source="GET /version")
+    if minor < CHECKED_SINCE:
+        return f"Kubernetes {said} doesn't check Pod Security (1.{CHECKED_SINCE} and later do), and its own policies are not read"
+    servers = api_servers(facts)
+    if isinstance(servers, Problem):
+        return error("cluster/apiservers", servers, source="static pods in kube-system")
+    off = [s["name"] for s in servers if "PodSecurity" in s.get("flags", {}).get("disable-admission-plugins", ())]
+    return f"the API server {off[-1]} has the plugin PodSecurity switched off" if off else ""
+
+
 class PodPolicies:
     """Policies and webhooks by what they select. ``errors`` for what could not be read: then none of the answers is complete.
 
     ``switched_off`` says in words that an API server doesn't check Pod Security at all, so that the labels mean nothing; it is
-    empty where they don't say so, or can't be seen; ``unseen`` is the problem where the API servers' pods could not be read.
+    empty where they don't say so, or can't be seen; ``unseen`` is the error where that could not be read.
     """
 
     def __init__(self, facts: Facts) -> None:
-        self.switched_off = ""
-        servers = api_servers(facts)
-        self.unseen = servers if isinstance(servers, Problem) else None
-        for server in [] if isinstance(servers, Problem) else servers:
-            if "PodSecurity" in server.get("flags", {}).get("disable-admission-plugins", ()):
-                self.switched_off = f"the API server {server['name']} has the plugin PodSecurity switched off"
+        off = switched_off(facts)
+        self.switched_off = "" if isinstance(off, Observation) else off
+        self.unseen = off if isinstance(off, Observation) else None
         reading = Reading(facts)
         self._hooks: list[dict[str, Any]] = [h for c in reading.objects(HOOKS) for h in c.get("webhooks", ())]
         self._rules: list[Rule] = [

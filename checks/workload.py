@@ -60,12 +60,12 @@ class Workload:
     """Pods are as all ``conditions`` say; pods that declare Windows are left out with ``windows_exempt``.
 
     With ``min_level``, for every namespace but the exempt ones: its Pod Security label enforces at least this level, of minor
-    version ``since`` or later, and no API server has the plugin switched off, or policies of known engines surely refuse what the
-    conditions don't allow: pass, with what explains it. Not enforced and violated: fail. Not enforced
-    and not violated: manual, since only the cluster's own default (which the API doesn't show) or another policy engine could keep
-    violations out; those that see pods are named. Where such an engine sees pods, a template that no pod runs of is left to a
-    person too. Without ``min_level`` only violations count. ``exempt_workloads`` are ``kind/namespace/name``, the name may end in
-    one ``*``.
+    version ``since`` or later, on a Kubernetes that checks it (1.23 and later) where no API server has the plugin switched off,
+    or policies of known engines surely refuse what the conditions don't allow: pass, with what explains it. Not enforced and
+    violated: fail. Not enforced and not violated: manual, since only the cluster's own default (which the API doesn't show) or
+    another policy engine could keep violations out; those that see pods are named. Where such an engine sees pods, a template
+    that no pod runs of is left to a person too. Without ``min_level`` only violations count. ``exempt_workloads`` are
+    ``kind/namespace/name``, the name may end in one ``*``.
     """
 
     conditions: tuple[Condition, ...]
@@ -131,7 +131,7 @@ class Workload:
             yield from admission.errors
         off = admission.switched_off if admission else ""
         if blocked and not by and admission and admission.unseen:
-            yield error("cluster/apiservers", admission.unseen, source="static pods in kube-system")
+            yield admission.unseen
             off = UNSEEN
         yield self._admission(name, labels, used, others, off, by, blocked=blocked, incomplete=incomplete, doubtful=doubtful)
         for use in used:

@@ -146,6 +146,14 @@ def test_the_strictest_level_wins_and_is_never_lowered(facts: dict[str, Any]) ->
     assert better == {"baseline": ("restricted",), "restricted": ()}, "what was labelled since the audit isn't lowered either"
 
 
+def test_no_label_is_set_that_means_nothing_to_the_api_server(facts: dict[str, Any]) -> None:
+    old = {**facts, "server": {"gitVersion": "v1.20.2"}}
+    made = planned(old)
+    assert "label" not in {a.command[2] for _, a in runs(made)}
+    left = {s.subject: s.words for s in made.steps if isinstance(s.action, ByHand)}
+    assert "Kubernetes v1.20.2 doesn't check Pod Security" in left["namespace/legacy"]
+
+
 def test_one_patch_a_workload(facts: dict[str, Any]) -> None:
     """So that its pods are made anew but once."""
     patches = [

@@ -13,6 +13,7 @@ from auditor.fixes.kinds import DenyTraffic, GrantReview, NamespaceLabel, Object
 from auditor.fixes.plan import Case
 from auditor.fixes.steps import ByHand, Effect, Run, Step
 from auditor.model import Observation, Problem
+from checks.pod_policies import switched_off
 from checks.workload import ENFORCE, LEVELS
 from checks.workloads import at, controller_of, id_of
 
@@ -85,6 +86,11 @@ def namespace_labels(fixes: Sequence[tuple[NamespaceLabel, Case]]) -> Iterator[S
         named = _parts(subject)
         if named is None:
             yield _by_hand(case, observation, f"Look at {subject!a}: {observation.actual}", controls=labels)
+            continue
+        if off := label == ENFORCE and switched_off(case.facts):
+            why = "whether the API server checks that label could not be read" if isinstance(off, Observation) else off
+            words = f"Labels are not enough for {subject}: {why}"
+            yield _by_hand(case, observation, words, controls=labels)
             continue
         values = sorted({value for value, _, _ in asked}, key=lambda v: LEVELS.index(v) if v in LEVELS else -1)
         value, name = values[-1], named[2]
