@@ -57,6 +57,7 @@ class Collector:
     credentials: Credentials | None = None
     rate: float | None = None
     stopped: bool = field(default=False, init=False)
+    overdue: bool = field(default=False, init=False)  # the deadline came before all were done
     _ssh: Any = field(default=None, init=False)
     _done: SimpleQueue[Evidence | None] = field(default_factory=SimpleQueue, init=False)
     _room: threading.Semaphore = field(default_factory=threading.Semaphore, init=False)  # for evidence that nobody has taken yet
@@ -97,6 +98,7 @@ class Collector:
                 del found  # while the next one is waited for, nobody needs it
                 self._room.release()
             if not self.stopped:
+                self.overdue = bool(left)
                 for spec in left.values():
                     problem = Problem(Reason.TIMEOUT, f"the run's deadline of {self.deadline:g} s came before this target was done")
                     yield Evidence(target_of(spec), now(), {}, TargetStatus.FAILED, problem)

@@ -284,7 +284,7 @@ def gather(
     plan: Plan, options: dict[str, Any], judge: Judge, folder: Path, asked: Sequence[Spec], again: Sequence[Evidence],
     check: Callable[[], None] = lambda: None,
 ) -> bool:  # fmt: skip
-    """Collect from targets, keep their evidence and judge it; return whether it was interrupted, with what is done.
+    """Collect from targets, keep their evidence and judge it; return whether it ended, or its time did, before all were done.
 
     ``check`` is done for each before anything of it is kept; what it raises ends the audit.
     """
@@ -314,7 +314,7 @@ def gather(
         click.echo("interrupted: what was collected so far is reported", err=True)
         for missing in auditing.unfinished(asked, judge):
             judge.add(missing)
-    return collector.stopped
+    return collector.stopped or collector.overdue
 
 
 def _checked(answers: Iterable[Evidence], check: Callable[[], None]) -> Iterator[Evidence]:

@@ -19,8 +19,10 @@ from auditor.collect import Collector
 from auditor.model import Target
 from auditor.shards import shards_of
 from auditor.store import Store, StoreError
-from tests.support import postgres, sample_run, stores
+from auditor.storedrun import plan_of
+from tests.support import broken, postgres, sample_run, stores
 from tests.support import recorded_audit as fleet
+from tests.support.auditing import auditor, write_inventory
 
 pytestmark = pytest.mark.slow
 
@@ -275,6 +277,20 @@ def test_a_history_that_takes_a_word_and_never_answers_holds_nobody_up(tmp_path:
     assert run.returncode == 3, said
     assert said.splitlines() == ["the run history was not kept: it took nothing for 1 s"]
     assert fleet.comparable(tmp_path / "out" / "results.json") == fleet.comparable(whole)
+
+
+def test_a_run_whose_time_is_over_is_not_going_on(url: str, tmp_path: Path) -> None:
+    """It is the latest one, it says that it is not complete, and it can be gone on with."""
+    with broken.peer(broken.says(b"SSH-2.0-silent\r\n")) as peer:
+        hosts = [{"name": f"h{n}", "address": "127.0.0.1", "ssh": {"port": peer.port}} for n in range(2)]
+        done = auditor(tmp_path, "audit", "-i", str(write_inventory(tmp_path, hosts)), "-o", str(tmp_path / "out"), "--format", "json",
+                       "--store", url, "--deadline", "0.5")  # fmt: skip
+    assert done.code == 3, done.stderr
+    assert done.document["run"]["notices"] == ["This run is not complete: 2 of 2 targets are not in it, and each says why."]
+    with Store(url) as store:
+        assert [r.status for r in store.history()] == ["interrupted"]
+        assert store.load("latest").id == done.document["run"]["id"]
+        assert plan_of(store, "latest")[0] == done.document["run"]["id"]
 
 
 def restarted() -> None:
