@@ -13,7 +13,7 @@ import yaml
 
 from auditor.catalogue import packaged
 from auditor.engine import judge
-from auditor.fixes import as_ansible, as_shell
+from auditor.fixes import as_ansible, as_shell, words
 from auditor.fixes.plan import Case, plan
 from auditor.fixes.planners import PLANNERS
 from auditor.fixes.steps import After, ByHand, Effect, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
@@ -225,9 +225,9 @@ def test_an_empty_plan_is_a_playbook_too() -> None:
 
 
 def test_modes_only_lose_bits() -> None:
-    assert as_ansible.symbolic(0o644) == "u-xs,g-wxs,o-wxt"
-    assert as_ansible.symbolic(0o0600) == "u-xs,g-rwxs,o-rwxt"
-    assert "+" not in as_ansible.symbolic(0)
+    assert words.symbolic(0o644) == "u-xs,g-wxs,o-wxt"
+    assert words.symbolic(0o0600) == "u-xs,g-rwxs,o-rwxt"
+    assert "+" not in words.symbolic(0)
 
 
 def test_names_that_ansible_takes_for_patterns() -> None:

@@ -14,17 +14,15 @@ from typing import Any
 import yaml
 
 from auditor import __version__
+from auditor.fixes import words
 from auditor.fixes.as_shell import part
 from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
 from auditor.fixes.words import DISTURBS, line, origin
-from auditor.fixes.yamltext import one_line
+from auditor.fixes.yamltext import change_of
 
 _SYSTEMD = "cis_auditor_systemd.stat.exists"
 #: Names that mean more hosts than the one that bears it.
 _GROUPS = frozenset({"all", "ungrouped"})
-#: Letters of symbolic modes by class, each with its bit.
-_BITS = {"u": {"r": 0o400, "w": 0o200, "x": 0o100, "s": 0o4000}, "g": {"r": 0o40, "w": 0o20, "x": 0o10, "s": 0o2000},
-         "o": {"r": 0o4, "w": 0o2, "x": 0o1, "t": 0o1000}}  # fmt: skip
 #: Makes the changes of standard input, three lines each, and prints the new content of the file $0; nothing where it is so already.
 _EDIT = """
 text=$(cat -- "$0" && printf x) || exit 3
@@ -122,10 +120,10 @@ def render(plan: Plan) -> str:
     by_hand = [step for step in plan.steps if isinstance(step.action, ByHand)]
     afters = {step.after: _said(step.after.words) for _, step in made if step.after is not None}
     paths = list(dict.fromkeys(path for _, s in made if (path := getattr(s.action, "path", None)) is not None))
-    edits = [s for _, s in made if isinstance(s.action, SetFlag) or (isinstance(s.action, SetKey) and s.action.format == "yaml")]
-    files: dict[str, list[Step]] = {}
-    for step in edits:
-        files.setdefault(str(getattr(step.action, "path", "")), []).append(step)
+    files: dict[str, list[Step]] = {}  # with the changes that ``yaml_edit`` makes
+    for _, step in made:
+        if isinstance(step.action, SetFlag | SetKey) and change_of(step.action):
+            files.setdefault(step.action.path, []).append(step)
     tasks: list[dict[str, Any]] = [_time(plan.run), _look(paths, made)] if paths else []
     if any(after.service for after in afters):
         tasks.append({"name": "Look for systemd", "tags": ["always"], "register": "cis_auditor_systemd",
@@ -136,10 +134,10 @@ def render(plan: Plan) -> str:
     tasks += [_in_place(path, steps, afters) for path, steps in files.items()]
     tasks += [_message(step) for step in by_hand]
     if paths:
-        words = _LEFT_OUT + "{{ cis_auditor_look.stdout_lines | join(', ') }}"
-        tasks.append({"name": "Say what was left out", "tags": ["always"], "ansible.builtin.debug": {"msg": words},
+        message = _LEFT_OUT + "{{ cis_auditor_look.stdout_lines | join(', ') }}"
+        tasks.append({"name": "Say what was left out", "tags": ["always"], "ansible.builtin.debug": {"msg": message},
                       "when": "cis_auditor_look.stdout_lines | length > 0"})  # fmt: skip
-    if edits:
+    if files:
         refused = " or ".join(f"{_mark_of(path)} | default({{}}) is failed" for path in files)
         tasks += [
             {"ansible.builtin.meta": "flush_handlers", "tags": ["always"]},
@@ -148,7 +146,7 @@ def render(plan: Plan) -> str:
         ]  # fmt: skip
     play: dict[str, Any] = {"name": _said(f"Fixes for {plan.target} from run {plan.run}"), "hosts": alias(plan.target),
                             "become": not cluster, "gather_facts": False}  # fmt: skip
-    if edits:
+    if files:
         play["vars"] = {"cis_auditor_edit": _Inert(part("yaml.sh") + _EDIT), "cis_auditor_newline": "\n"}
     play["tasks"] = tasks
     # A restart makes a reload of the same program needless, so restarts come first.
@@ -160,8 +158,7 @@ def render(plan: Plan) -> str:
 
 
 def _time(run: str) -> dict[str, Any]:
-    folder = re.sub(r"[^A-Za-z0-9_-]", "_", run)[:80] or "run"
-    where = f"/var/backups/cis-auditor/{folder}-{{{{ now(utc=true).strftime('%Y%m%dT%H%M%SZ') }}}}"
+    where = f"/var/backups/cis-auditor/{words.folder(run)}-{{{{ now(utc=true).strftime('%Y%m%dT%H%M%SZ') }}}}"
     return {"name": "Choose where back-ups go", "tags": ["always"], "ansible.builtin.set_fact": {"cis_auditor_backup": where}}
 
 
@@ -193,18 +190,20 @@ def _block(number: int, step: Step, afters: dict[After, str], needs: dict[After,
     return {**block, "block": tasks}
 
 
+def _labels(step: Step) -> list[str]:
+    return [re.sub(r"[^A-Za-z0-9_.-]+", "-", label) for label in step.controls]
+
+
 def _tags(step: Step) -> list[str]:
-    labels = [re.sub(r"[^A-Za-z0-9_.-]+", "-", label) for label in step.controls]
-    return [*labels, *(["disruptive", "never"] if step.effect.disruptive else [])]
+    return [*_labels(step), *(["disruptive", "never"] if step.effect.disruptive else [])]
 
 
 def _message(step: Step) -> dict[str, Any]:
     assert isinstance(step.action, ByHand)
     said = [_inert(line(t, 2000)) for t in (step.action.words, *(["Look before: " + step.caution] if step.caution else []))]
-    lines = [_inert(part) for text in step.action.lines for part in (line(one, 2000) for one in text.splitlines()) if part]
-    labels = [re.sub(r"[^A-Za-z0-9_.-]+", "-", label) for label in step.controls]
-    return {"name": f"By hand: {_said(', '.join(step.controls))}", "ansible.builtin.debug": {"msg": [*said, *lines]},
-            "tags": [*labels, "by-hand"]}  # fmt: skip
+    return {"name": f"By hand: {_said(', '.join(step.controls))}",
+            "ansible.builtin.debug": {"msg": [*said, *map(_inert, words.lines(step.action))]},
+            "tags": [*_labels(step), "by-hand"]}  # fmt: skip
 
 
 def _handlers(after: After, name: str) -> list[dict[str, Any]]:
@@ -229,10 +228,11 @@ def _action(number: int, step: Step, notify: str) -> list[dict[str, Any]]:
     name = _said(step.words) + (f" ({DISTURBS[step.effect]})" if step.effect.disruptive else "")
     change: dict[str, Any] = {"name": name, **({"notify": [notify]} if notify else {})}
     mark = f"cis_auditor_{number}"
+    change_yaml = change_of(step.action)
     there = {"register": mark, "failed_when": f"{mark} is failed and 'is absent' not in {mark}.msg"}
     match step.action:
         case KeepBits(path=path, keep=keep):
-            return [{**change, "ansible.builtin.file": {"path": _inert(path), "mode": symbolic(keep)}, **there}]
+            return [{**change, "ansible.builtin.file": {"path": _inert(path), "mode": words.symbolic(keep)}, **there}]
         case Own(path=path, user=user, group=group):
             owner = {**({"owner": user} if user else {}), **({"group": group} if group else {})}
             return [{**change, "ansible.builtin.file": {"path": _inert(path), **owner}, **there}]
@@ -240,20 +240,11 @@ def _action(number: int, step: Step, notify: str) -> list[dict[str, Any]]:
             return _lines(step.action, change)
         case SetKey(format="json", path=path, key=key, value=value, validate=validate):
             return _json(mark, change, path, key, value, validate)
-        case SetKey(path=path, key=key, value=value):
-            do = ("unset", ".".join(key), "") if value is REMOVED else ("set", ".".join(key), one_line(value))
-            return _yaml(name, path, do)
-        case SetFlag(path=path, program=program, flag=flag, value=value):
-            return _yaml(name, path, ("unflag", program, flag) if value is None else ("flag", program, f"{flag}={value}"))
+        case SetKey(path=path) | SetFlag(path=path) if change_yaml:
+            return _yaml(name, path, change_yaml)
         case Run():
             return _run(mark, change, step.action)
     raise TypeError(f"no way to write {type(step.action).__name__} in a playbook")
-
-
-def symbolic(keep: int) -> str:
-    """Return a mode that takes away every bit that ``keep`` hasn't, and adds none."""
-    parts = [(who, "".join(letter for letter, bit in bits.items() if not keep & bit)) for who, bits in _BITS.items()]
-    return ",".join(f"{who}-{letters}" for who, letters in parts if letters)
 
 
 def _copy_aside(path: str, when: str) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from typing import Any
 
 from auditor import __version__
 from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
-from auditor.fixes.words import DISTURBS, line, origin
+from auditor.fixes.words import DISTURBS, line, origin, symbolic
 from auditor.terminal import clean
 
 _SPECIAL = "\\`*_{}[]<>()#+!|~&"
@@ -22,16 +23,8 @@ def text(words: str) -> str:
 def code(lines: list[str]) -> str:
     """Return lines as a block of code whose fence nothing in it can close. Each is a command, or a comment."""
     body = [clean(one, 4000) for text in lines for one in (text.splitlines() or [""])]
-    fence = "`" * max(3, *(_run_of_backticks(one) + 1 for one in body))
+    fence = max(("``", *re.findall("`+", "\n".join(body))), key=len) + "`"
     return "\n".join([f"{fence}sh", *body, fence])
-
-
-def _run_of_backticks(one: str) -> int:
-    longest = current = 0
-    for character in one:
-        current = current + 1 if character == "`" else 0
-        longest = max(longest, current)
-    return longest
 
 
 def render(plan: Plan) -> str:
@@ -103,7 +96,7 @@ def _commands(action: Any) -> list[str]:
     """Return what a person would type for an action."""
     match action:
         case KeepBits(path=path, keep=keep):
-            return [f"chmod {_taken(keep)} -- {shlex.quote(path)}"]
+            return [f"chmod {symbolic(keep)} -- {shlex.quote(path)}"]
         case Own(path=path, user=user, group=group):
             owner = f"{user}:{group}" if group else user
             return [f"chown -h {shlex.quote(owner)} -- {shlex.quote(path)}"]
@@ -129,17 +122,3 @@ def _given(command: tuple[str, ...], stdin: str) -> list[str]:
     while end in stdin:
         end += "_"
     return [f"{shlex.join(clean(w, 4000) for w in command)} <<'{end}'", *stdin.splitlines(), end]
-
-
-def _taken(keep: int) -> str:
-    """Return what takes away all bits but some, in chmod's words."""
-    names = (("u", 0o700), ("g", 0o070), ("o", 0o007))
-    parts = []
-    for who, mask in names:
-        kept = (keep & mask) >> {"u": 6, "g": 3, "o": 0}[who]
-        gone = "".join(letter for letter, bit in (("r", 4), ("w", 2), ("x", 1)) if not kept & bit)
-        special = {"u": ("s", 0o4000), "g": ("s", 0o2000), "o": ("t", 0o1000)}[who]
-        gone += special[0] if not keep & special[1] else ""
-        if gone:
-            parts.append(f"{who}-{gone}")
-    return ",".join(parts)

@@ -10,9 +10,10 @@ from importlib import resources
 from typing import Any
 
 from auditor import __version__
-from auditor.fixes.steps import REMOVED, After, ByHand, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
+from auditor.fixes import words
+from auditor.fixes.steps import REMOVED, Action, After, ByHand, HaveLines, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
 from auditor.fixes.words import DISTURBS, line, origin
-from auditor.fixes.yamltext import one_line
+from auditor.fixes.yamltext import change_of
 
 
 @cache
@@ -30,11 +31,11 @@ def quote(text: str) -> str:
 
 def render(plan: Plan) -> str:
     """Return the script."""
-    yaml = any(isinstance(s.action, SetFlag) or (isinstance(s.action, SetKey) and s.action.format == "yaml") for s in plan.steps)
+    yaml = any(change_of(s.action) for s in plan.steps)
     afters = _afters(plan)
     lines = ["#!/bin/sh", *(f"# {text}" for text in origin(plan, __version__)), "", part("fix.sh")]
     lines += [part("yaml.sh")] if yaml else []
-    lines += [f'begin {quote(_plain(plan.run))} {quote(line(plan.target))} {quote(plan.kind)} "$@"', ""]
+    lines += [f'begin {quote(words.folder(plan.run))} {quote(line(plan.target))} {quote(plan.kind)} "$@"', ""]
     lines += [_step(number, step, afters) for number, step in enumerate(plan.steps, 1)]
     # A restart makes a reload of the same program needless, so restarts come first.
     for name, after in sorted({name: after for after, name in afters.items()}.items(), key=lambda a: a[1].verb != "restart"):
@@ -43,11 +44,6 @@ def render(plan: Plan) -> str:
     lines += [f"# without a fix: {line(label)} {line(title)}" for label, title, _ in plan.open]
     lines.append(_words("finish", str(len(plan.open))))
     return "\n".join(lines) + "\n"
-
-
-def _plain(run: str) -> str:
-    """Return a run's id as part of a folder's name."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in run)[:80] or "run"
 
 
 def _afters(plan: Plan) -> dict[After, str]:
@@ -64,8 +60,7 @@ def _name(after: After) -> str:
     return f"{what[0].partition('_')[0]}-{plain}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]}"
 
 
-def _words(*words: str) -> str:
-    head, *rest = words
+def _words(head: str, *rest: str) -> str:
     return " ".join((head, *map(quote, rest)))
 
 
@@ -74,8 +69,8 @@ def _step(number: int, step: Step, afters: dict[After, str]) -> str:
     effect = DISTURBS[step.effect]
     said = [f"# {line(step.caution, 2000)}"] if step.caution else []
     if isinstance(step.action, ByHand):
-        lines = [part for text in step.action.lines for part in (line(one, 2000) for one in text.splitlines()) if part]
-        return "\n".join([*said, _words("by_hand", str(number), effect, controls, line(step.action.words, 2000), *lines), ""])
+        called = _words("by_hand", str(number), effect, controls, line(step.action.words, 2000), *words.lines(step.action))
+        return "\n".join([*said, called, ""])
     name = afters[step.after] if step.after is not None else ""
     called = _words("step", str(number), effect, controls, line(step.words), name, *_action(step.action))
     return "\n".join([*said, called, ""])
@@ -85,8 +80,9 @@ def _json(value: Any) -> str:
     return "" if value is REMOVED else json.dumps(value)
 
 
-def _action(action: Any) -> tuple[str, ...]:
+def _action(action: Action) -> tuple[str, ...]:
     """Return the library's function that does an action, with its arguments."""
+    change = change_of(action)
     match action:
         case KeepBits(path=path, keep=keep):
             return ("keep_bits", path, f"{keep:04o}")
@@ -96,13 +92,10 @@ def _action(action: Any) -> tuple[str, ...]:
             return ("whole_file" if whole else "have_lines", path, f"{mode:04o}", *lines)
         case SetKey(format="json", path=path, key=key, value=value, validate=validate):
             return ("set_json", path, json.dumps(key), _json(value), *validate)
-        case SetKey(path=path, key=key, value=value, validate=validate):
-            do = ("unset", ".".join(key), "") if value is REMOVED else ("set", ".".join(key), one_line(value))
-            return ("set_yaml", path, *do, *validate)
-        case SetFlag(path=path, program=program, flag=flag, value=None):
-            return ("stage_yaml", path, "unflag", program, flag)
-        case SetFlag(path=path, program=program, flag=flag, value=value):
-            return ("stage_yaml", path, "flag", program, f"{flag}={value}")
+        case SetKey(path=path, validate=validate) if change:
+            return ("set_yaml", path, *change, *validate)
+        case SetFlag(path=path) if change:
+            return ("stage_yaml", path, *change)
         case Run(command=command, shows=shows, wanted=wanted, stdin=stdin, also=also):
             return ("unless", "\n".join((wanted, *also)), stdin, str(len(shows)), *shows, *command)
     raise TypeError(f"no way to write {type(action).__name__} in a script")

@@ -15,11 +15,30 @@ DISTURBS = {
     Effect.CONTROL_PLANE: "restarts a program of the control plane",
     Effect.WORKLOADS: "stops or restricts workloads",
 }
+#: Letters of symbolic modes by class, each with its bit.
+_BITS = {"u": {"r": 0o400, "w": 0o200, "x": 0o100, "s": 0o4000}, "g": {"r": 0o40, "w": 0o20, "x": 0o10, "s": 0o2000},
+         "o": {"r": 0o4, "w": 0o2, "x": 0o1, "t": 0o1000}}  # fmt: skip
 
 
 def line(text: str, limit: int = 1000) -> str:
     """Return a text as one line without control characters."""
     return " ".join(clean(text, limit).split())
+
+
+def lines(action: ByHand) -> list[str]:
+    """Return what a person may copy, each as one line."""
+    return [said for text in action.lines for one in text.splitlines() if (said := line(one, 2000))]
+
+
+def folder(run: str) -> str:
+    """Return a run's id as part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", run)[:80] or "run"
+
+
+def symbolic(keep: int) -> str:
+    """Return a mode that takes away every bit that ``keep`` hasn't, and adds none."""
+    parts = [(who, "".join(letter for letter, bit in bits.items() if not keep & bit)) for who, bits in _BITS.items()]
+    return ",".join(f"{who}-{letters}" for who, letters in parts if letters)
 
 
 def origin(plan: Plan, version: str) -> list[str]:
@@ -53,8 +72,3 @@ def override_text(document: dict[str, object], plan: Plan, version: str) -> str:
 
     head = [*origin(plan, version), "These services are made again with it: what their containers keep outside of volumes is lost."]
     return "".join(f"# {h}\n" for h in head) + yaml.safe_dump(document, sort_keys=True, default_flow_style=False)
-
-
-def plain_name(project: str) -> bool:
-    """Whether a project's name may be part of a file's name."""
-    return bool(re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,100}", project))

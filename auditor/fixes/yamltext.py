@@ -1,14 +1,26 @@
-"""Values as YAML of one line, read the same by every version of YAML: what ``yaml_edit`` writes into files of others."""
+"""What ``yaml_edit`` is told: changes of files of others. Values are YAML of one line, read the same by every version of YAML."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from auditor.fixes.steps import REMOVED, Action, SetFlag, SetKey
+
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 _SHOWN = re.compile(r"[ -~]*")
 #: Words that some version of YAML takes for a boolean or for nothing.
 _TRAPS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+def change_of(action: Action) -> tuple[str, str, str] | None:
+    """Return the three arguments by which ``yaml_edit`` does an action; None for an action that changes no YAML."""
+    match action:
+        case SetKey(format="yaml", key=key, value=value):
+            return ("unset", ".".join(key), "") if value is REMOVED else ("set", ".".join(key), one_line(value))
+        case SetFlag(program=program, flag=flag, value=value):
+            return ("unflag", program, flag) if value is None else ("flag", program, f"{flag}={value}")
+    return None
 
 
 def one_line(value: Any) -> str:
