@@ -131,10 +131,11 @@ def deny_traffic(fix: DenyTraffic, case: Case) -> Iterator[Step]:
         name, spec = named[2], {"podSelector": {}, "policyTypes": list(fix.types)}
         manifest = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": POLICY, "namespace": name}}
         where = ("networkpolicy", POLICY, f"--namespace={name}")
-        shows = kubectl(case, "get", *where, "--output=jsonpath={.spec.podSelector}{.spec.policyTypes}")
+        shows = kubectl(case, "get", *where, "--ignore-not-found", "--output=jsonpath={.spec.podSelector}{.spec.policyTypes}")
         text = json.dumps({**manifest, "spec": spec}, indent=2) + "\n"
         yield Step(
-            action=Run(kubectl(case, "apply", "--filename=-"), shows, "{}" + _json(spec["policyTypes"]), text),
+            # Not `apply`: one that somebody made since would be changed in part and still allow what it allows.
+            action=Run(kubectl(case, "create", "--filename=-"), shows, "{}" + _json(spec["policyTypes"]), text),
             controls=(case.label,), subject=observation.subject, effect=Effect.WORKLOADS,
             words=f"Give {observation.subject} the network policy {POLICY}: no traffic of any pod ({', '.join(fix.types)})",
             caution=f"The pods of {name} can then talk to nothing, not even look up names, but for what other policies allow. "
@@ -240,7 +241,7 @@ def _collect(patch: _Patch, fix: WorkloadField, case: Case, observation: Observa
         for container in spec.get(where, ()):
             asked = _container(patch, fix, where, container, value) or asked
     if not asked:
-        patch.refused[f"its template has {field} as it should be, its pods have not: {observation.actual}"] = None
+        patch.refused[f"its template has {field} as it should be; older pods or something else fail: {observation.actual}"] = None
 
 
 def _container(patch: _Patch, fix: WorkloadField, where: str, container: Mapping[str, Any], value: Any) -> bool:

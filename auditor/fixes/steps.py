@@ -100,7 +100,8 @@ class Run:
     """A command that changes something, unless ``shows`` prints exactly ``wanted`` already: both argument lists, no shell text.
 
     ``also`` are outputs that are better still and left alone, in case they came about since the evidence was taken. The command is
-    given ``stdin``. What ``shows`` can't tell (it fails) isn't as wanted.
+    given ``stdin``. What ``shows`` can't tell (it fails) isn't as wanted; a script that only checks says so, in place of what it
+    would do.
     """
 
     command: tuple[str, ...]

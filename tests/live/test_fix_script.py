@@ -256,6 +256,7 @@ def test_a_command_is_run_unless_it_is_so(host: TestHost) -> None:
 
 
 KUBECTL = """#!/bin/sh
+[ ! -e "$HOME/down" ] || { echo "The connection to the server was refused" >&2; exit 1; }
 case "$*" in
 "get it") cat "$HOME/it" 2>/dev/null || echo old ;;
 "set it new") printf new >"$HOME/it" ;;
@@ -280,4 +281,9 @@ def test_a_clusters_script_is_its_operators(host: TestHost) -> None:
     assert "cis-auditor" not in host.run("find", home)
     assert run("").startswith("changed")
     assert run("").startswith("ok")
-    assert "kubectl set it new; before it was: old" in host.run("sh", "-c", f"cat {home}/.local/state/cis-auditor/fixes/*/changes")
+    assert "# Run: kubectl set it new; before it was: old" in host.run(
+        "sh", "-c", f"cat {home}/.local/state/cis-auditor/fixes/*/changes"
+    )
+    host.place(Entry(f"{home}/down", "", 0o644))
+    assert run("--check").startswith("failed        1. [cis-docker 1] Run: The connection to the server was refused")
+    assert ", 1 failed," in run("")

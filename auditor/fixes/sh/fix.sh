@@ -475,12 +475,15 @@ first() {
 unless() {
   goal=$1 input=$2 length=$3
   shift 3
-  now=$(first "$length" "$@" 2>/dev/null) || now='not known'
+  if ! now=$(first "$length" "$@" 2>/dev/null); then
+    now='not known'
+    [ -z "$check" ] || { first "$length" "$@"; return 1; } # it says why
+  fi
   case $newline$goal$newline in *"$newline$now$newline"*) return 0 ;; esac
   [ -z "$check" ] || return 10
   shift "$length"
   have "$1" || { why "there is no $1 here"; return 1; }
-  undo "# $(printf '%s' "$*" | tr '\000-\037\177' ' '); before it was: $(printf '%s' "$now" | tr '\000-\037\177' ' ')" && owe || return 1
+  undo "# $(printf '%s' "$words: $*; before it was: ${now:-nothing}" | tr '\000-\037\177' ' ')" && owe || return 1
   if [ -n "$input" ]; then printf '%s' "$input" | "$@" || return 1; else "$@" </dev/null || return 1; fi
   return 10
 }
