@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterator
 
 from auditor.facts.host import AuditRules
-from auditor.fixes.files import failing_paths, unsafe
+from auditor.fixes.files import failing_paths
 from auditor.fixes.kinds import AuditWatch
 from auditor.fixes.plan import Case
-from auditor.fixes.steps import After, ByHand, Effect, HaveLines, Step, safe_path
+from auditor.fixes.steps import After, Effect, HaveLines, Step, safe_path
 from auditor.model import Problem
 
 #: augenrules reads the folder in the order of names: early, so that a rule of the site that leaves files out comes after ours.
@@ -27,13 +27,13 @@ def audit_watch(fix: AuditWatch, case: Case) -> Iterator[Step]:
     for observation, path in failing_paths(case):
         line = f"-w {path} -p {fix.perms} -k {KEY}"
         if not safe_path(path) or any(c.isspace() or not c.isprintable() for c in path):
-            yield unsafe(case, observation)  # rules files know no quotes
+            yield case.unsafe(observation)  # rules files know no quotes
             continue
         words = f"Watch {path}"
         if state.get("installed") is False:
             said = f"Install the audit daemon (package auditd or audit), then watch {path}"
             lines = (f"printf '%s\\n' {shlex.quote(line)} >>{RULES}", "augenrules --load")
-            yield Step(action=ByHand(said, lines), controls=(case.label,), subject=observation.subject, words=said)
+            yield case.by_hand(observation.subject, said, lines)
             continue
         caution = []
         if getattr(case.control.check, "place", None) in _BUSY:

@@ -35,12 +35,11 @@ def container_option(fix: ContainerOption, case: Case) -> Iterator[Step]:
         common: dict[str, Any] = {"controls": (case.label,), "subject": observation.subject}
         option = _option(fix)
         if not _NAME.fullmatch(name) or not _plain_url(url):
-            words = f"Look at {observation.subject!a}: a script is not to handle such a name. {case.control.remediation.text}"
-            yield Step(action=ByHand(words), words=words, **common)
+            yield case.unsafe(observation)
             continue
         if service:
             words = f"Change the swarm's service {service}, of which the container {name} is a task, so that it has {option}"
-            yield Step(action=ByHand(words, (_comment(case),)), words=words, effect=Effect.WORKLOADS, **common)
+            yield case.by_hand(observation.subject, words, (_comment(case),), effect=Effect.WORKLOADS)
             continue
         updated = bool(fix.update) and fix.update in SHOWN
         if updated:
@@ -113,5 +112,4 @@ def image_build(fix: ImageBuild, case: Case) -> Iterator[Step]:
     for observation in case.failing("image"):
         image = observation.subject.removeprefix("image/").encode("unicode_escape").decode()
         words = f"Build the image {image} anew with another {fix.instruction} in its Dockerfile, and its containers from it"
-        action = ByHand(words, (_comment(case),))
-        yield Step(action=action, controls=(case.label,), subject=observation.subject, words=words, effect=Effect.WORKLOADS)
+        yield case.by_hand(observation.subject, words, (_comment(case),), effect=Effect.WORKLOADS)

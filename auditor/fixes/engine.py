@@ -15,7 +15,7 @@ from auditor.facts.docker import Engine
 from auditor.facts.host import Config, Files
 from auditor.fixes.kinds import EngineSetting
 from auditor.fixes.plan import Case
-from auditor.fixes.steps import REMOVED, After, ByHand, Effect, HaveLines, SetKey, Step, safe_path
+from auditor.fixes.steps import REMOVED, After, Effect, HaveLines, SetKey, Step, safe_path
 from auditor.model import Outcome, Problem
 from checks import running
 from checks.running import Instance
@@ -218,7 +218,7 @@ def _said(fix: EngineSetting, path: str, value: Any = None) -> str:
 
 def _by_hand(fix: EngineSetting, case: Case, words: str, lines: tuple[str, ...] = (), effect: Effect = Effect.WORKLOADS) -> Step:
     effect = Effect.RELOAD if fix.key in RELOADABLE and not lines else effect
-    return Step(action=ByHand(words, lines), controls=(case.label,), subject="daemon/dockerd", words=words, effect=effect)
+    return case.by_hand("daemon/dockerd", words, lines, effect=effect)
 
 
 def _without_flags(flagged: Sequence[tuple[EngineSetting, Case, Daemon, tuple[str, ...]]]) -> Iterator[Step]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from auditor.facts.host import Files
 from auditor.fixes.kinds import Chmod, Chown
 from auditor.fixes.plan import Case
-from auditor.fixes.steps import ByHand, KeepBits, Own, Step, safe_path
+from auditor.fixes.steps import KeepBits, Own, Step, safe_path
 from auditor.model import Observation, Problem
 
 
@@ -25,13 +25,7 @@ def _on_nodes(case: Case, what: str) -> Iterator[Step]:
             continue
         shown = path if safe_path(path) else ascii(path)
         words = f"On the node {node}: {what.format(shown)}. Its own script does so where it was audited as a host"
-        yield Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)
-
-
-def unsafe(case: Case, observation: Observation) -> Step:
-    """Return the step for a file with a name that no script should handle."""
-    words = f"Look at {observation.subject!a}: a script is not to handle such a name. {case.control.remediation.text}"
-    return Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)
+        yield case.by_hand(observation.subject, words)
 
 
 def file_mode(fix: Chmod, case: Case) -> Iterator[Step]:
@@ -40,7 +34,7 @@ def file_mode(fix: Chmod, case: Case) -> Iterator[Step]:
     yield from _on_nodes(case, f"take from {{}} all permissions beyond {on_nodes}")
     for observation, path in failing_paths(case):
         if not safe_path(path):
-            yield unsafe(case, observation)
+            yield case.unsafe(observation)
             continue
         keep = fix.files if fix.files and path not in _folders(case) else fix.keep
         words = f"Take from {path} all permissions beyond {keep}"
@@ -62,13 +56,13 @@ def file_owner(fix: Chown, case: Case) -> Iterator[Step]:
     yield from _on_nodes(case, f"give {{}} to {':'.join(n for n in (fix.user, group) if n)}")
     for observation, path in failing_paths(case):
         if not safe_path(path):
-            yield unsafe(case, observation)
+            yield case.unsafe(observation)
         elif "etcd runs as uid" in observation.actual and not observation.actual.endswith("etcd runs as uid 0"):
             words = f"Give {path} to the account that etcd runs as here, or run it as {fix.user}: {observation.actual}"
-            yield Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)
+            yield case.by_hand(observation.subject, words)
         elif "runs without root as uid" in observation.expected:
             words = f"Give {path} back to the account of its engine: {observation.expected}"
-            yield Step(action=ByHand(words), controls=(case.label,), subject=observation.subject, words=words)
+            yield case.by_hand(observation.subject, words)
         else:
             owner = f"{fix.user}:{group}" if fix.user and group else f"the user {fix.user}" if fix.user else f"the group {group}"
             words = f"Give {path} to {owner}"

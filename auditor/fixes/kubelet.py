@@ -9,10 +9,10 @@ from typing import Any
 
 from auditor.facts import flags
 from auditor.facts.host import Config, Files
-from auditor.fixes.kinds import KubeletSetting
-from auditor.fixes.manifests import on_platform, upgrades
+from auditor.fixes.kinds import KubeletSetting, ProgramFlag
+from auditor.fixes.manifests import nodes_of, on_platform, upgrades
 from auditor.fixes.plan import Case
-from auditor.fixes.steps import REMOVED, After, ByHand, Effect, SetKey, Step, safe_path
+from auditor.fixes.steps import REMOVED, After, Effect, SetKey, Step, safe_path
 from auditor.fixes.yamltext import one_line
 from auditor.model import Outcome, Problem, Reason, TargetKind
 from checks import running
@@ -31,8 +31,8 @@ def kubelet_setting(fix: KubeletSetting, case: Case) -> Iterator[Step]:
         return
     said = _said(fix)
     if case.target.kind is TargetKind.CLUSTER:
-        nodes = sorted({o.subject.split("/")[1] for o in case.failing("node") if o.subject.count("/") > 1})
-        on = f" on {', '.join(nodes)}" if nodes else ""
+        nodes = nodes_of([case])
+        on = f" on {nodes}" if nodes else ""
         yield _by_hand(fix, case, f"{said} in the kubelet's configuration{on}: audit these nodes as hosts to get the steps")
         return
     found = running.instances(case.facts, "kubelet")
@@ -42,7 +42,7 @@ def kubelet_setting(fix: KubeletSetting, case: Case) -> Iterator[Step]:
         return
     instance = found[0]
     flag_value = None if fix.remove or "." in fix.key else fix.value
-    managed = on_platform(case, instance, fix.flag or f"--{fix.key}", _flag_text(flag_value))
+    managed = on_platform(case, instance, fix.flag or f"--{fix.key}", "..." if flag_value is None else ProgramFlag.text(flag_value))
     if managed is not None:
         yield _by_hand(fix, case, *_managed(fix, instance, managed))
         return
@@ -54,12 +54,6 @@ def kubelet_setting(fix: KubeletSetting, case: Case) -> Iterator[Step]:
     if _present(present, fix.key) != (fix.value if not isinstance(fix.value, tuple) else list(fix.value)):
         yield _step(fix, case, path)
     yield from _overriding(fix, case, instance)
-
-
-def _flag_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else "..." if value is None else str(value)
 
 
 def _said(fix: KubeletSetting) -> str:
@@ -82,8 +76,7 @@ def _step(fix: KubeletSetting, case: Case, path: str) -> Step:
 
 
 def _by_hand(fix: KubeletSetting, case: Case, words: str, lines: tuple[str, ...] = ()) -> Step:
-    return Step(action=ByHand(words, lines), controls=(case.label,), subject="process/kubelet", words=words, effect=Effect.RESTART,
-                caution=fix.caution)  # fmt: skip
+    return case.by_hand("process/kubelet", words, lines, effect=Effect.RESTART, caution=fix.caution)
 
 
 def _document(fix: KubeletSetting) -> tuple[str, ...]:

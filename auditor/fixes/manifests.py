@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from auditor.facts import flags
 from auditor.facts.host import Files, Processes
@@ -11,7 +11,7 @@ from auditor.facts.platforms import platform_of
 from auditor.facts.redact import REDACTED
 from auditor.fixes.kinds import ProgramFlag
 from auditor.fixes.plan import Case
-from auditor.fixes.steps import After, ByHand, Effect, SetFlag, Step, safe_path
+from auditor.fixes.steps import After, Effect, SetFlag, Step, safe_path
 from auditor.model import Outcome, Problem, Reason, TargetKind
 from checks import running
 from checks.running import Instance
@@ -48,9 +48,8 @@ def program_flags(fixes: Wishes) -> Iterator[Step]:
 def _planned(program: str, flag: str, wishes: Wishes) -> Step:
     case = wishes[0][1]
     if case.target.kind is TargetKind.CLUSTER:
-        nodes = sorted({o.subject.split("/")[1] for _, c in wishes for o in c.failing("node") if o.subject.count("/") > 1})
-        where = f"on {', '.join(nodes)}" if nodes else "on the nodes of the control plane"
-        return by_hand(wishes, f"{_loosely(flag, wishes)} of {program} {where}: audit these nodes as hosts to get the steps")
+        nodes = nodes_of(c for _, c in wishes) or "the nodes of the control plane"
+        return by_hand(wishes, f"{_loosely(flag, wishes)} of {program} on {nodes}: audit these nodes as hosts to get the steps")
     found = running.instances(case.facts, program)
     if isinstance(found, Outcome):
         return by_hand(wishes, f"{_loosely(flag, wishes)} of {program}; the evidence doesn't tell how it was started here")
@@ -80,6 +79,12 @@ def _planned(program: str, flag: str, wishes: Wishes) -> Step:
     )  # fmt: skip
 
 
+def nodes_of(cases: Iterable[Case]) -> str:
+    """Return the names of a cluster's nodes on which something of the node itself fails."""
+    failing = (o.subject for case in cases for o in case.failing("node"))
+    return ", ".join(sorted({subject.split("/")[1] for subject in failing if subject.count("/") > 1}))
+
+
 def _labels(wishes: Wishes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(case.label for _, case in wishes))
 
@@ -90,9 +95,9 @@ def _cautions(wishes: Wishes) -> list[str]:
 
 def by_hand(wishes: Wishes, words: str, lines: tuple[str, ...] = ()) -> Step:
     """Return the step for a person."""
-    subject = f"process/{wishes[0][0].program}"
-    return Step(action=ByHand(words, lines), controls=_labels(wishes), subject=subject, words=words, effect=Effect.CONTROL_PLANE,
-                caution=" ".join(dict.fromkeys(_cautions(wishes))))  # fmt: skip
+    fix, case = wishes[0]
+    return case.by_hand(f"process/{fix.program}", words, lines, controls=_labels(wishes), effect=Effect.CONTROL_PLANE,
+                        caution=" ".join(dict.fromkeys(_cautions(wishes))))  # fmt: skip
 
 
 def _loosely(flag: str, wishes: Wishes) -> str:

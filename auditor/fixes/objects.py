@@ -11,7 +11,7 @@ from typing import Any
 from auditor.facts.kubernetes import WORKLOADS, Objects
 from auditor.fixes.kinds import DenyTraffic, GrantReview, NamespaceLabel, ObjectField, WorkloadField
 from auditor.fixes.plan import Case
-from auditor.fixes.steps import ByHand, Effect, Run, Step
+from auditor.fixes.steps import Effect, Run, Step
 from auditor.model import Observation, Problem
 from checks.pod_policies import switched_off
 from checks.workload import ENFORCE, LEVELS
@@ -43,8 +43,7 @@ def _parts(subject: str) -> tuple[str, str, str] | None:
 
 
 def _by_hand(case: Case, observation: Observation, words: str, lines: tuple[str, ...] = (), controls: tuple[str, ...] = ()) -> Step:
-    return Step(action=ByHand(words, lines), controls=controls or (case.label,), subject=observation.subject, words=words,
-                effect=Effect.WORKLOADS)  # fmt: skip
+    return case.by_hand(observation.subject, words, lines, controls=controls, effect=Effect.WORKLOADS)
 
 
 def object_field(fix: ObjectField, case: Case) -> Iterator[Step]:

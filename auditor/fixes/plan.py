@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.fixes.steps import ByHand, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
+from auditor.fixes.steps import ByHand, Effect, KeepBits, Own, Plan, Run, SetFlag, SetKey, Step
 from auditor.model import Control, Facts, Finding, Observation, Status, TargetResult
 
 
@@ -34,6 +34,19 @@ class Case:
         return [
             o for o in self.finding.observations if o.status is Status.FAIL and (not kind or o.subject.partition("/")[0] == kind)
         ]
+
+    def by_hand(
+        self, subject: str, words: str, lines: tuple[str, ...] = (), *, controls: tuple[str, ...] = (),
+        effect: Effect = Effect.NONE, caution: str = "",
+    ) -> Step:  # fmt: skip
+        """Return a step that a person does, for this control unless others are named."""
+        return Step(action=ByHand(words, lines), controls=controls or (self.label,), subject=subject, words=words, effect=effect,
+                    caution=caution)  # fmt: skip
+
+    def unsafe(self, observation: Observation) -> Step:
+        """Return the step for a subject with a name that no script should handle."""
+        words = f"Look at {observation.subject!a}: a script is not to handle such a name. {self.control.remediation.text}"
+        return self.by_hand(observation.subject, words)
 
 
 Planner = Callable[[Any, Case], Iterable[Step]]
