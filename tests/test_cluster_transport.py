@@ -388,6 +388,20 @@ def test_a_broken_kubeconfig_is_not_quoted(tmp_path):
     assert "very-secret" not in problem.detail
 
 
+@pytest.mark.parametrize("address", ["https://me:very-secret@127.0.0.1:1", "https://me:very-secret@x:y", "ftp://very-secret@x/"])
+def test_an_account_in_the_servers_address_is_not_quoted(server, address):
+    problem = refused(Spec(str(server.kubeconfig(url=address))))
+    assert "no account belongs into the server's address" in problem.detail
+    assert "very-secret" not in problem.detail
+
+
+def test_what_a_server_says_is_shown_without_secrets():
+    body = b'{"kind": "Status", "message": "no: Bearer very-secret-token, https://me:very-secret@proxy/"}'
+    problem = transport._refusal(500, "/api/v1/pods", body, {}).problem
+    assert "GET /api/v1/pods: the API server answered 500: no: Bearer" in problem.detail
+    assert "very-secret" not in problem.detail
+
+
 def test_not_in_a_cluster():
     problem = refused(Spec(None, in_cluster=True))
     assert "the service account of this pod can't be used" in problem.detail

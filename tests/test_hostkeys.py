@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.inventory import Inventory
 from auditor.transports.base import TargetError
 from auditor.transports.certificates import Certificate
 from auditor.transports.hostkeys import HostKey, KnownHosts, Trust, Verdict, load, load_revoked, parse
+from auditor.transports.logins import Hops
 
 
 def string(text: bytes) -> bytes:
@@ -85,3 +87,11 @@ def test_what_cannot_be_read_is_no_trust(tmp_path: Path) -> None:
     revoked.write_text(f"# list\n{ONE.line}\nnot a key\n")
     with pytest.raises(TargetError, match="revoked:3 is no public key"):
         load_revoked(str(revoked))
+
+
+def test_a_line_of_an_ssh_config_that_is_none_is_not_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("Host a\n  Port 22\n  very-secret\n")
+    with pytest.raises(TargetError, match="a line in it is no option with a value") as error:
+        Hops(Inventory(), path)
+    assert "very-secret" not in str(error.value.problem)

@@ -19,7 +19,7 @@ from auditor.facts.components import ApiServerFlags, KubeletConfigs
 from auditor.facts.kube_reduce import Alike
 from auditor.facts.kubernetes import KINDS, SERVER_FIELDS, Kind, Objects, Server
 from auditor.facts.projection import decoder
-from auditor.facts.redact import redact_args, redact_data
+from auditor.facts.redact import redact_args, redact_data, redact_text
 from auditor.model import Problem, Reason
 from auditor.transports import kubelogin
 from auditor.transports.base import TargetError
@@ -124,7 +124,6 @@ def _configured(spec: ClusterSpec) -> tuple[Any, str, Callable[[], None]]:
         else:
             path = str(Path(spec.kubeconfig).expanduser()) if spec.kubeconfig else None
             user, free = kubelogin.configured(path, spec.context, spec.timeout, configuration)
-        return client.ApiClient(configuration), user, free
     except TargetError:
         raise
     except Exception as error:  # noqa: BLE001 - a foreign file and foreign plugins: whatever breaks in them is this target's error
@@ -132,6 +131,10 @@ def _configured(spec: ClusterSpec) -> tuple[Any, str, Callable[[], None]]:
         # Other errors may quote the file, and tokens stand there; so does this one where a key is missing.
         said = f": {_line(str(error).partition('{')[0])}" if isinstance(error, config.ConfigException | OSError) else ""
         raise TargetError(Problem(Reason.UNREACHABLE, f"{where} can't be used ({type(error).__name__}){said}")) from None
+    if "@" in str(configuration.host).partition("://")[2].partition("/")[0]:
+        free()
+        raise TargetError(Problem(Reason.UNPARSABLE, f"{named}: no account belongs into the server's address, it is not sent"))
+    return client.ApiClient(configuration), user, free
 
 
 class _Reader:
@@ -380,8 +383,8 @@ def _refusal(status: int, path: str, body: bytes, headers: Mapping[str, str]) ->
 
 
 def _line(value: Any) -> str:
-    """Return a foreign message as one line of bearable length."""
-    text = " ".join(str(value).split())
+    """Return a foreign message as one line of bearable length without secrets."""
+    text = redact_text(" ".join(str(value).split()))
     return text if len(text) <= 300 else text[:297] + "..."
 
 

@@ -205,6 +205,8 @@ def _load_config(path: Path) -> Any:
         config = paramiko.SSHConfig.from_text(text)
     except FileNotFoundError:
         return None
+    except paramiko.ConfigParseError:  # whose message is the line, in which anything may stand
+        raise TargetError(Problem(Reason.UNPARSABLE, f"{path}: a line in it is no option with a value")) from None
     except (OSError, paramiko.SSHException, UnicodeDecodeError) as error:
         raise TargetError(Problem(Reason.UNPARSABLE, f"{path}: {error}")) from None
     # The tokens of a ProxyCommand stand for what counts in the end, which the inventory may say.
