@@ -318,9 +318,8 @@ class Store:
             newest = newest.where(over != FINISHED if unfinished else over != RUNNING)
             found = connection.execute(newest.limit(1).offset(int(back[1] or 0))).scalar()
             if found is None:
-                raise StoreError(
-                    f"{self.name}: no run is stored yet" if not back[1] else f"{self.name}: there is no run {wanted!r}"
-                )
+                none = "no run is left to go on with; auditor history lists them" if unfinished else "no run is stored yet"
+                raise StoreError(f"{self.name}: there is no run {wanted!r}" if back[1] else f"{self.name}: {none}")
             return str(found)
         if wanted == BASELINE:
             found = connection.execute(sa.select(marks.c.run).where(marks.c.name == BASELINE)).scalar()

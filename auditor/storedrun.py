@@ -250,7 +250,7 @@ def plan_of(store: Store, run: str) -> tuple[str, dict[str, Any], dict[str, Any]
     if row.plan is None:
         raise StoreError(f"{store.name}: run {row.id} can't be gone on with: it was stored when it was over")
     if (row.status or FINISHED) == FINISHED:
-        raise StoreError(f"{store.name}: run {row.id} is finished: there is nothing to go on with")
+        raise StoreError(f"{store.name}: run {row.id} is finished; its reports are written again by: auditor report {row.id}")
     return str(row.id), dict(json.loads(row.document)["selection"]), dict(json.loads(row.plan))
 
 

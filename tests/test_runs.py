@@ -100,7 +100,9 @@ def test_a_killed_run_goes_on(url: str, tmp_path: Path, whole: Path) -> None:
         assert (after.id, after.started, after.status) == (run.id, run.started, "finished")
     done = fleet.audit(tmp_path, "fifth", "--resume", run.id, "--store", url)
     assert done.returncode == 2
-    assert "is finished: there is nothing to go on with" in done.stderr
+    assert f"is finished; its reports are written again by: auditor report {run.id}" in done.stderr
+    done = fleet.audit(tmp_path, "again", "--resume", "latest", "--store", url)
+    assert "no run is left to go on with" in done.stderr, "its report may have been cut short"
 
 
 def test_evidence_that_was_altered_is_not_judged_but_asked_for(tmp_path: Path) -> None:
