@@ -38,12 +38,10 @@ _LOOK = """
 why() { printf '%s\\n' "$*" >&2; }
 newline='
 '
-check=yes pending=$pending$newline
+check=yes pending=$(cat)$newline
 {functions}
 for path in "$0" "$@"; do
-  asked=$path
-  [ -d "${path%/*}" ] || asked=${path%/*/*}
-  { trusted "$asked" && one_name "$real"; } || printf '%s\\n' "$path"
+  { place_of "$path" && one_name "$real"; } || printf '%s\\n' "$path"
 done
 """
 _LEFT_OUT = "Left out, since others could put another file in their place or they have a second name (hard link): "
@@ -147,7 +145,7 @@ def render(plan: Plan) -> str:
     play: dict[str, Any] = {"name": _said(f"Fixes for {plan.target} from run {plan.run}"), "hosts": alias(plan.target),
                             "become": not cluster, "gather_facts": False}  # fmt: skip
     if files:
-        play["vars"] = {"cis_auditor_edit": _Inert(part("yaml.sh") + _EDIT), "cis_auditor_newline": "\n"}
+        play["vars"] = {"cis_auditor_edit": _Inert(part("yaml") + _EDIT), "cis_auditor_newline": "\n"}
     play["tasks"] = tasks
     # A restart makes a reload of the same program needless, so restarts come first.
     ordered = sorted((a for a in afters if not a.path), key=lambda a: not (a.service and a.verb == "restart"))
@@ -164,11 +162,8 @@ def _time(run: str) -> dict[str, Any]:
 
 def _look(paths: Sequence[str], made: Sequence[tuple[int, Step]]) -> dict[str, Any]:
     """Return the task that finds out which paths nobody but root can have tampered with."""
-    library = part("fix.sh")
-    functions = library[library.index("# folder_ok ") : library.index("# undo ")]
     pending = "".join(f"{s.action.path}\n" for _, s in made if isinstance(s.action, KeepBits | Own))
-    script = _LOOK.replace("{functions}", functions)
-    argv = ["/bin/sh", "-c", _Inert("pending=$(cat)\n" + script), *map(_inert, paths)]
+    argv = ["/bin/sh", "-c", _Inert(_LOOK.replace("{functions}", part("paths"))), *map(_inert, paths)]
     return {
         "name": "Look for paths that others could put other files in the place of, or that have a second name: these are left out",
         "ansible.builtin.command": {"argv": argv, "stdin": _inert(pending)},

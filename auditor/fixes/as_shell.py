@@ -15,11 +15,25 @@ from auditor.fixes.steps import REMOVED, Action, After, ByHand, HaveLines, KeepB
 from auditor.fixes.words import DISTURBS, line, origin
 from auditor.fixes.yamltext import change_of
 
+#: The parts of the library, in their order, and the functions of each that a step or what follows one calls; those without such
+#: functions are part of every script.
+_PARTS: dict[str, frozenset[str]] = {
+    "run": frozenset(),
+    "paths": frozenset(),
+    "changes": frozenset(),
+    "files": frozenset({"keep_bits", "own", "have_lines", "whole_file"}),
+    "json": frozenset({"set_json"}),
+    "yaml": frozenset({"set_yaml", "stage_yaml", "publish"}),
+    "yaml_files": frozenset({"set_yaml", "stage_yaml", "publish"}),
+    "commands": frozenset({"unless", "command_do"}),
+    "services": frozenset({"service_do"}),
+}
+
 
 @cache
 def part(name: str) -> str:
-    """Return a part of the library."""
-    return (resources.files("auditor.fixes") / "sh" / name).read_text(encoding="ascii")
+    """Return a part of the library from the folder ``sh``."""
+    return (resources.files("auditor.fixes") / "sh" / f"{name}.sh").read_text(encoding="ascii")
 
 
 def quote(text: str) -> str:
@@ -31,10 +45,10 @@ def quote(text: str) -> str:
 
 def render(plan: Plan) -> str:
     """Return the script."""
-    yaml = any(change_of(s.action) for s in plan.steps)
     afters = _afters(plan)
-    lines = ["#!/bin/sh", *(f"# {text}" for text in origin(plan, __version__)), "", part("fix.sh")]
-    lines += [part("yaml.sh")] if yaml else []
+    called = {_action(s.action)[0] for s in plan.steps if not isinstance(s.action, ByHand)} | {_done(after)[0] for after in afters}
+    lines = ["#!/bin/sh", *(f"# {text}" for text in origin(plan, __version__)), ""]
+    lines += [part(name) for name, functions in _PARTS.items() if not functions or functions & called]
     lines += [f'begin {quote(words.folder(plan.run))} {quote(line(plan.target))} {quote(plan.kind)} "$@"', ""]
     lines += [_step(number, step, afters) for number, step in enumerate(plan.steps, 1)]
     # A restart makes a reload of the same program needless, so restarts come first.
