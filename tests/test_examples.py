@@ -10,11 +10,13 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from auditor import __version__
 from auditor.cli import cli
@@ -101,6 +103,24 @@ def test_the_image_is_not_root_and_holds_what_the_locks_name() -> None:
     makefile = (ROOT / "Makefile").read_text()
     wanted = set(re.search(r"^AUDIT_PACKAGES := (.+)$", makefile, re.MULTILINE)[1].split()) - {"python3-venv"}  # type: ignore[index]
     assert all(package in DOCKERFILE for package in wanted)
+
+
+def test_the_image_can_talk_to_postgresql() -> None:
+    """As the manifests of shards have it: what the build takes of the tests' lock is the driver, whole and with its hashes."""
+    (command,) = (
+        c for i, words in instructions(DOCKERFILE) if i == "RUN" for c in words.split("&&") if c.strip().startswith("sed")
+    )
+    assert command.strip().endswith("requirements-test.lock >postgresql.lock")
+    assert "-r requirements.lock -r postgresql.lock" in DOCKERFILE
+    taken = subprocess.run(
+        ["/bin/sh", "-c", command.rpartition(">")[0]], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    packages = re.split(r"^(?=[a-z])", taken, flags=re.MULTILINE)[1:]
+    assert [p.partition("==")[0] for p in packages] == ["psycopg", "psycopg-binary"]
+    assert all("--hash=sha256:" in p and p.rstrip("\n")[-1] != "\\" for p in packages)
+    locked = (ROOT / "requirements.lock").read_text()
+    needed = [r for r in map(Requirement, metadata.requires("psycopg") or ()) if r.marker is None or "extra" not in str(r.marker)]
+    assert [r.name for r in needed if not re.search(rf"^{r.name.replace('_', '-')}==", locked, re.MULTILINE)] == []
 
 
 def test_the_shell_of_the_image_takes_every_line() -> None:
