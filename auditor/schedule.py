@@ -141,8 +141,11 @@ def systemd(wanted: Job, when: str, command: Sequence[str]) -> dict[str, str]:
     needed = [*wanted.files(), Path(command[0])]
     if hidden := [p for p in needed if _below(p, _TEMPORARY)]:
         raise refuse(str(hidden[0]), "the unit has a folder of its own there: put it elsewhere, such as below /etc/cis-auditor")
+    if any(c in command[0] for c in "\"'\\"):
+        raise refuse("--program", "systemd starts no program that has a quote or a backslash in its path")
     homes = "read-only" if any(_below(p, _HOMES) for p in needed) else "yes"
-    line = " ".join(systemd_word(w) for w in [*command, *wanted.arguments()])
+    first, *words = map(systemd_word, [*command, *wanted.arguments()])
+    line = " ".join([first.replace("$$", "$"), *words])  # no variable is looked for in the program's path
     local = wanted.local()
     service = _filled("local.service" if local else "fleet.service", targets=wanted.targets(), command=line,
                       files=" and ".join(_printable(str(p)) for p in needed), **({} if local else {"homes": homes}))  # fmt: skip

@@ -79,6 +79,16 @@ def test_systemd_takes_the_units(text: str, tmp_path: Path) -> None:
     verified(tmp_path, files)
 
 
+@pytest.mark.parametrize("name", ["a b", "100%n", "$HOME", "${x}", "-a;b", "ümläut"])
+def test_systemd_finds_the_program_whatever_its_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_TEMPORARY", ())
+    program = tmp_path / name
+    program.symlink_to("/bin/true")
+    verified(tmp_path / "units", schedule.systemd(wanted(FLEET, limit=("$x", "%h")), "daily", [str(program)]))
+    with pytest.raises(InputError, match="no program that has a quote"):
+        schedule.systemd(wanted(FLEET), "daily", [f"{program}'"])
+
+
 @given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["C"])), min_size=1))
 def test_systemd_reads_back_every_word(words: list[str]) -> None:
     """By systemd's own rules: quotes and backslashes, then specifiers and variables."""
