@@ -3,6 +3,11 @@
 # quoted TEXT: as one word of a shell command
 quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 
+# restoring: print the script that puts back what the lines of standard input say, the last first
+restoring() {
+  say '#!/bin/sh' && say 'failed=0' && sed -n '1!G;h;$p' | sed '/^#/!s/$/ || failed=1/' && say 'exit "$failed"'
+}
+
 # undo LINE: what puts back a change; restore.sh does the last change first
 undo() {
   case $1 in *"$newline"*) why "a name in several lines is not for a script"; return 1 ;; esac
@@ -10,9 +15,8 @@ undo() {
   if [ "$kind" != cluster ]; then (trusted "$store" && folder_ok "$real") || return 1; fi
   mkdir -p -- "$saved" || { why "can't make $saved"; return 1; }
   # Whole or not at all: on a full disk too, what was written before must put back what was changed before.
-  if { { [ ! -f "$saved/changes" ] || cat -- "$saved/changes"; } && printf '%s\n' "$1"; } >"$saved/changes.new" &&
-    { printf '%s\n' '#!/bin/sh' 'failed=0' && sed -n '1!G;h;$p' "$saved/changes.new" | sed '/^#/!s/$/ || failed=1/' &&
-      say 'exit "$failed"'; } >"$saved/restore.new" &&
+  if { { [ ! -f "$saved/changes" ] || cat -- "$saved/changes"; } && say "$1"; } >"$saved/changes.new" &&
+    restoring <"$saved/changes.new" >"$saved/restore.new" &&
     mv -f -- "$saved/restore.new" "$saved/restore.sh" && mv -f -- "$saved/changes.new" "$saved/changes"; then
     return 0
   fi

@@ -1,16 +1,19 @@
 # -- Actions (see `step`): modes, owners and lines of files.
 
+# octal MODE: in five digits; with fewer, chmod leaves a folder the special bits that it has
+octal() { printf '0%04o' $((0$1)); }
+
 # keep_bits PATH MODE: the mode loses every bit that MODE hasn't
 keep_bits() {
   trusted "$1" || return 1
   [ -e "$real" ] || return 0
   mode=$(stat -c %a -- "$real") || { why "can't be looked at"; return 1; }
-  wants=$(printf '%04o' $((0$mode & 0$2)))
+  wants=$(printf '%o' $((0$mode & 0$2)))
   [ $((0$mode)) != $((0$wants)) ] || return 0
   one_name "$real" || return 1
   [ -z "$check" ] || return 10
-  undo "chmod 0$(printf '%04o' $((0$mode))) -- $(quoted "$real")" && owe || return 1
-  chmod "0$wants" -- "$real" || return 1
+  undo "chmod $(octal "$mode") -- $(quoted "$real")" && owe || return 1
+  chmod "$(octal "$wants")" -- "$real" || return 1
   [ $((0$(stat -c %a -- "$real"))) = $((0$wants)) ] || { why "the file system did not take the mode"; return 1; }
   return 10
 }
@@ -37,7 +40,7 @@ EOF
   [ "$uid:$gid" != "$user:$group" ] || return 0
   one_name "$real" || return 1
   [ -z "$check" ] || return 10
-  undo "chown $uid:$gid -- $(quoted "$real") && chmod 0$(printf '%04o' $((0$mode))) -- $(quoted "$real")" && owe || return 1
+  undo "chown $uid:$gid -- $(quoted "$real") && chmod $(octal "$mode") -- $(quoted "$real")" && owe || return 1
   chown "$user:$group" -- "$real" || return 1
   [ "$(stat -c %u:%g -- "$real")" = "$user:$group" ] || { why "the file system did not take the owner"; return 1; }
   return 10

@@ -21,16 +21,17 @@ newline='
 '
 check='' disruptive='' list='' only=''
 store=/var/backups/cis-auditor lock=/run/cis-auditor-fix.lock
-saved='' pending='' due=$newline broken=$newline unready=$newline noted='' named=$newline afters=$newline follows='' would=''
+saved='' pending='' follows='' would=''
+due=$newline broken=$newline unready=$newline restarted=$newline named=$newline afters=$newline # see `among`
 counted_changed=0 counted_failed=0 counted_left=0 counted_ok=0 counted_hand=0 counted_owed=0
-locked=''
 
 have() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '%s\n' "$*"; }
+tell() { printf '%-13s %s\n' "$1" "$2"; } # tell WORD TEXT: what came of something
 why() { printf '%s\n' "$*"; }  # an action says with this why it failed
-usage() {
-  say "usage: sh $0 [--list | --check] [--disruptive] [--only CONTROL]..."
-}
+among() { case $1 in *"$newline$2$newline"*) return 0 ;; esac; return 1; } # among LIST WORD: in LIST each word has a line
+one_line() { tr -d '\000-\011\013-\037\177' | tr '\n' ' '; }
+usage() { say "usage: sh $0 [--list | --check] [--disruptive] [--only CONTROL]..."; }
 
 # begin RUN TARGET KIND ARGUMENTS...: on a host as root; for a cluster as whoever may change it, with the kubectl that he has
 begin() {
@@ -51,6 +52,7 @@ begin() {
     shift
   done
   [ -z "$list" ] || return 0
+  if [ -n "$check" ]; then did='would change'; else did=changed; fi
   if [ "$kind" = cluster ]; then
     PATH=$their_path
     store=${XDG_STATE_HOME:-${HOME:?}/.local/state}/cis-auditor/fixes
@@ -62,26 +64,28 @@ begin() {
   fi
   saved=$store/$run-$(date -u +%Y%m%dT%H%M%SZ)
   [ ! -e "$saved" ] || saved=$saved-$$ # a run before this one, in the same second
-  if [ -z "$check" ]; then
-    if ! mkdir -- "$lock" 2>/dev/null; then
-      [ -d "$lock" ] || { say "$0: can't make the folder $lock" >&2; exit 1; }
-      other=$(cat -- "$lock/pid" 2>/dev/null)
-      case $other in *[!0-9]*) other='' ;; esac
-      # Of several scripts that find what a killed one left, one gets it.
-      if [ -z "$other" ] || kill -0 "$other" 2>/dev/null || ! mkdir -- "$lock/after-$other" 2>/dev/null ||
-        [ "$(cat -- "$lock/pid")" != "$other" ]; then
-        say "$0: another run is going on (process ${other:-unknown}); if there is none, remove $lock" >&2
-        exit 1
-      fi
-      rm -rf -- "$lock/staged" # made of files as they were then
+  [ -n "$check" ] || take_lock
+}
+
+# take_lock: only one script makes changes at a time; the lock goes when it ends
+take_lock() {
+  if ! mkdir -- "$lock" 2>/dev/null; then
+    [ -d "$lock" ] || { say "$0: can't make the folder $lock" >&2; exit 1; }
+    other=$(cat -- "$lock/pid" 2>/dev/null)
+    case $other in *[!0-9]*) other='' ;; esac
+    # Of several scripts that find what a killed one left, one gets it.
+    if [ -z "$other" ] || kill -0 "$other" 2>/dev/null || ! mkdir -- "$lock/after-$other" 2>/dev/null ||
+      [ "$(cat -- "$lock/pid")" != "$other" ]; then
+      say "$0: another run is going on (process ${other:-unknown}); if there is none, remove $lock" >&2
+      exit 1
     fi
-    locked=yes
-    trap 'tidy' EXIT
-    trap 'stopped 130' INT
-    trap 'stopped 143' TERM HUP
-    trap 'exit 141' PIPE
-    printf '%s\n' "$$" >"$lock/pid" || exit 1
+    rm -rf -- "$lock/staged" # made of files as they were then
   fi
+  trap 'rm -rf -- "$lock"' EXIT
+  trap 'stopped 130' INT
+  trap 'stopped 143' TERM HUP
+  trap 'exit 141' PIPE
+  printf '%s\n' "$$" >"$lock/pid" || exit 1
 }
 
 # stopped CODE: by Ctrl-C and the like
@@ -91,17 +95,13 @@ stopped() {
   exit "$1"
 }
 
-tidy() {
-  [ -z "$locked" ] || rm -rf -- "$lock"
-}
-
 # wanted CONTROLS: whether --only, if given, names one of them ("a 1;b 2")
 wanted() {
   [ -n "$only" ] || return 0
   left="$1;"
   while [ -n "$left" ]; do
     one=${left%%;*} left=${left#*;}
-    case $only in *"$newline$one$newline"* | *"$newline${one##* }$newline"*) return 0 ;; esac
+    if among "$only" "$one" || among "$only" "${one##* }"; then return 0; fi
   done
   return 1
 }
@@ -116,38 +116,42 @@ step() {
   number=$1 effect=$2 controls=$3 words=$4 after=$5
   shift 5
   wanted "$controls" || return 0
-  named="$named$after$newline"
+  what="$number. [$controls] $words" named=$named$after$newline
   if [ -n "$list" ]; then
-    say "$number. [$controls] $words${effect:+ (with --disruptive only: $effect)}"
+    say "$what${effect:+ (with --disruptive only: $effect)}"
     return 0
   fi
   if [ -n "$effect" ] && [ -z "$disruptive" ]; then
     counted_left=$((counted_left + 1))
-    say "left out      $number. [$controls] $words ($effect; --disruptive does it)"
+    tell 'left out' "$what ($effect; --disruptive does it)"
     return 0
   fi
   follows=$after was=''
   [ ! -f "$store/due/$after" ] || was=yes
-  case $unready in
-    *"$newline$after$newline"*) said='a step before it, which this one needs, failed' && false ;;
-    *) said=$("$@" 2>&1) ;;
-  esac
-  came=$?
+  if among "$unready" "$after"; then
+    said='a step before it, which this one needs, failed' came=1
+  else
+    said=$("$@" 2>&1)
+    came=$?
+  fi
   case $came in
-    0) counted_ok=$((counted_ok + 1)); say "ok            $number. [$controls] $words" ;;
+    0)
+      counted_ok=$((counted_ok + 1))
+      tell ok "$what"
+      ;;
     10)
       counted_changed=$((counted_changed + 1))
-      case $1 in own | keep_bits) pending="$pending$2$newline" ;; esac
-      case $due in *"$newline$after$newline"*) ;; *) due="$due$after$newline" ;; esac
-      if [ -n "$check" ]; then say "would change  $number. [$controls] $words"; else say "changed       $number. [$controls] $words"; fi
+      case $1 in own | keep_bits) pending=$pending$2$newline ;; esac
+      among "$due" "$after" || due=$due$after$newline
+      tell "$did" "$what"
       ;;
     *)
       counted_failed=$((counted_failed + 1))
       [ -n "$was" ] || [ "$came" != 1 ] || forget "$after" # it changed nothing; what was killed may have
-      case $broken in *"$newline$after$newline"*) ;; *) broken="$broken$after$newline" ;; esac
+      among "$broken" "$after" || broken=$broken$after$newline
       # A drop-in takes flags away that mustn't stand beside the keys that follow: dockerd wouldn't start with both.
-      if [ "$1" = whole_file ] && [ -n "$after" ]; then unready="$unready$after$newline"; fi
-      say "failed        $number. [$controls] $words: $(printf '%s' "$said" | tr -d '\000-\011\013-\037\177' | tr '\n' ' ')"
+      if [ "$1" = whole_file ] && [ -n "$after" ]; then unready=$unready$after$newline; fi
+      tell failed "$what: $(printf '%s' "$said" | one_line)"
       ;;
   esac
 }
@@ -159,8 +163,8 @@ by_hand() {
   wanted "$controls" || return 0
   counted_hand=$((counted_hand + 1))
   [ -n "$list" ] || return 0
-  say "by hand       $number. [$controls] $words${effect:+ ($effect)}"
-  for line in "$@"; do say "                  $line"; done
+  tell 'by hand' "$number. [$controls] $words${effect:+ ($effect)}"
+  for line in "$@"; do tell '' "    $line"; done
 }
 
 # after NAME EFFECT WORDS COMMAND...: done once, when a step that names it changed something and none of them failed; also what a run
@@ -169,50 +173,45 @@ after() {
   name=$1 effect=$2 words=$3 follows='' since=''
   shift 3
   [ -z "$list" ] || return 0
-  afters="$afters$name$newline"
-  case $due in
-    *"$newline$name$newline"*) ;;
-    *)
-      [ -f "$store/due/$name" ] || return 0
-      since=', due since a run before' ;;
-  esac
-  if [ "$1 ${2-}" = 'service_do reload' ]; then
-    case $noted in *"$newline$3$newline"*) return 0 ;; esac
+  afters=$afters$name$newline
+  if ! among "$due" "$name"; then
+    [ -f "$store/due/$name" ] || return 0
+    since=', due since a run before'
   fi
-  case $broken in
-    *"$newline$name$newline"*)
-      counted_failed=$((counted_failed + 1))
-      say "not done      $words: a step before it failed. Look at that, then run this script again or do it by hand: $*"
-      say_owed "$name"
-      return 0 ;;
-  esac
+  if [ "$1 ${2-}" = 'service_do reload' ] && among "$restarted" "$3"; then return 0; fi
+  if among "$broken" "$name"; then
+    counted_failed=$((counted_failed + 1))
+    tell 'not done' "$words: a step before it failed. Look at that, then run this script again or do it by hand: $*"
+    say_owed "$name"
+    return 0
+  fi
   if [ -n "$since" ]; then
     left=''
     [ -z "$effect" ] || [ -n "$disruptive" ] || left="$effect; --disruptive does it"
-    case $named in *"$newline$name$newline"*) ;; *) left='no step that --only leaves asks for it' ;; esac
+    among "$named" "$name" || left='no step that --only leaves asks for it'
     if [ -n "$left" ]; then
       counted_owed=$((counted_owed + 1))
-      say "left out      $words$since ($left)"
+      tell 'left out' "$words$since ($left)"
       say_owed "$name"
       return 0
     fi
   fi
   if [ -n "$check" ]; then
     would=yes
-    say "would be done $words$since"
+    tell 'would be done' "$words$since"
     return 0
   fi
   if said=$("$@" 2>&1); then
-    say "done          $words$since"
+    tell done "$words$since"
     forget "$name"
     if [ "$1 ${2-}" = 'service_do restart' ]; then
-      noted="$noted$newline$3$newline"
+      restarted=$restarted$3$newline
       forget "reload-$3"
     fi
   else
     counted_failed=$((counted_failed + 1))
-    say "failed        $words: $(printf '%s' "$said" | tail -n 5 | tr -d '\000-\011\013-\037\177' | tr '\n' ' ')"
-    [ ! -d "$saved" ] || say "              to go back: sh $saved/restore.sh, and do that again by hand"
+    tell failed "$words: $(printf '%s' "$said" | tail -n 5 | one_line)"
+    [ ! -d "$saved" ] || tell '' "to go back: sh $saved/restore.sh, and do that again by hand"
     say_owed "$name"
   fi
 }
@@ -225,21 +224,21 @@ forget() {
 }
 
 say_owed() {
-  [ ! -f "$store/due/$1" ] || say "              it stays due; if you do it by hand, remove $store/due/$1"
+  [ ! -f "$store/due/$1" ] || tell '' "it stays due; if you do it by hand, remove $store/due/$1"
 }
 
 # finish OPEN: the last line; OPEN is how many failures have no fix
 finish() {
   [ -z "$list" ] || exit 0
   for one in "$store"/due/*; do # what another script left
-    case $afters in *"$newline${one##*/}$newline"*) continue ;; esac
-    case ${one##*/} in *[!A-Za-z0-9_.@-]*) continue ;; esac
+    name=${one##*/}
+    if among "$afters" "$name"; then continue; fi
+    case $name in *[!A-Za-z0-9_.@-]*) continue ;; esac
     counted_owed=$((counted_owed + 1))
-    say "not done      ${one##*/}, which another script left undone, and this one doesn't do"
-    say_owed "${one##*/}"
+    tell 'not done' "$name, which another script left undone, and this one doesn't do"
+    say_owed "$name"
   done
-  [ "$counted_hand" = 0 ] || say "by hand       $counted_hand step$([ "$counted_hand" = 1 ] || say s) for a person: --list shows what to do"
-  if [ -n "$check" ]; then did='would change'; else did=changed; fi
+  [ "$counted_hand" = 0 ] || tell 'by hand' "$counted_hand step$([ "$counted_hand" = 1 ] || say s) for a person: --list shows what to do"
   owed=''
   [ "$counted_owed" = 0 ] || owed=", $counted_owed still due"
   say "$counted_changed $did, $counted_ok ok, $counted_failed failed, $counted_left left out, $counted_hand by hand, $1 without a fix$owed"
