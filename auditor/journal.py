@@ -132,8 +132,8 @@ class Following:
     def __init__(self, spool: Spool, store: Shared, refused: type[Exception]) -> None:
         self._spool, self._store, self._refused = spool, store, refused
         self._changed = threading.Condition()  # guards what follows
-        self._late: dict[str, None] = {}  # what the store does not have
-        self._going: list[str] = []  # what it is given just now
+        self._late: dict[str, Entry | None] = {}  # what the store does not have; None: what it is must be read from the spool
+        self._going: dict[str, Entry | None] = {}  # what it is given just now
         self._asked = False  # whether the run is still ours
         self._busy = False
         self._pause, self._again = self.PAUSE, 0.0
@@ -153,7 +153,8 @@ class Following:
         with self._changed:
             self._spool.keep(entries)
             well = self._is_well()
-            self._late.update(dict.fromkeys(e.name for e in entries))
+            at_hand = self._left() < self.BATCH  # a store that is far behind is given the others from the spool
+            self._late.update((e.name, e if at_hand else None) for e in entries)
             if well:
                 self._wait()
             self._raise()
@@ -188,10 +189,8 @@ class Following:
                 while not (wanted := self._late or self._asked) or time.monotonic() < self._again:
                     self._changed.wait(max(0.0, self._again - time.monotonic()) if wanted else None)
                 asked, self._asked, self._busy = self._asked, False, True
-                self._going = list(self._late)[: self.BATCH]
-                for name in self._going:
-                    del self._late[name]
-                entries = list(self._spool.entries(self._going))
+                self._going = {name: self._late.pop(name) for name in list(self._late)[: self.BATCH]}
+                entries = [e or next(self._spool.entries((name,))) for name, e in self._going.items()]
             problem = None
             try:
                 if asked:
@@ -202,9 +201,9 @@ class Following:
                 problem = error
             with self._changed:
                 if problem is not None:
-                    self._late = {**dict.fromkeys(self._going), **self._late}
+                    self._late = {**self._going, **self._late}
                     self._again = time.monotonic() + self._pause
-                self._problem, self._going, self._busy = problem, [], False
+                self._problem, self._going, self._busy = problem, {}, False
                 self._changed.notify_all()
                 if self._is_over():
                     return
