@@ -139,7 +139,8 @@ def held(engine: sa.Engine, what: str) -> Iterator[Lock]:
         with contextlib.closing(_Advisory(engine, number)) as lock:
             yield lock
     elif engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
-        with os.fdopen(os.open(f"{engine.url.database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb+") as file:
+        place = f"{os.path.realpath(str(engine.url.database))}.lock"  # one lock, by whatever link the file is found
+        with os.fdopen(os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "rb+") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
             except (BlockingIOError, PermissionError):
@@ -179,7 +180,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 
     in_memory = not url.database or url.database == ":memory:"
     if not in_memory:
-        path = Path(url.database or "")
+        path = Path(os.path.realpath(url.database or ""))  # where a link leads to nothing yet, the file is made there, ours alone
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

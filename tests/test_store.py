@@ -101,6 +101,24 @@ def test_file_and_folder_belong_to_the_user_alone(file_url: str, tmp_path: Path)
     connection.close()
 
 
+def test_a_history_that_a_link_leads_to(file_url: str, tmp_path: Path) -> None:
+    """It is made for its owner alone, and has one lock by both names."""
+    link, before = tmp_path / "link.sqlite", os.umask(0)
+    link.symlink_to(tmp_path / "state" / "history.sqlite")
+    try:
+        with Store(f"sqlite:///{link}") as store, Store(file_url) as other, store.held("run") as lock:
+            code = "import sys; from auditor.store import Store\nwith Store(sys.argv[1]).held('run') as lock: print(lock.alone)"
+            done = subprocess.run([sys.executable, "-c", code, file_url], cwd=ROOT, capture_output=True, text=True, check=True)
+            assert (lock.alone, done.stdout, other.history()) == (True, "False\n", [])
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "state").iterdir()} == {0o600}
+    (tmp_path / "planted.sqlite.lock").symlink_to(tmp_path / "elsewhere")
+    with Store(f"sqlite:///{tmp_path}/planted.sqlite") as store, pytest.raises(StoreError), store.held("run"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert default_url() == f"sqlite:///{tmp_path}/cis-auditor/history.sqlite"
