@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from reports import as_html
+from tests.support.browser import ARGUMENTS, CHROMIUM, RUNS, visiting
 from tests.support.engine import DockerHost
 from tests.support.fixing_script import DUE
 from tests.support.host import TestHost, why_not
@@ -58,3 +61,29 @@ def kube_node(needs_hosts: None) -> Iterator[KubeNode]:
     """A control plane that a test may change."""
     with KubeNode() as host:
         yield host
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser of the tests' own."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The addresses of reports, by the names of their runs."""
+    folder = tmp_path_factory.mktemp("reports")
+    for name, run in RUNS.items():
+        (folder / f"{name}.html").write_bytes(as_html.render(run()))
+    return {name: f"file://{folder}/{name}.html" for name in RUNS}
+
+
+@pytest.fixture
+def visit(browser: Any, files: dict[str, str]) -> Iterator[Callable[..., Any]]:
+    """Open a report by its run's name, at a place in it; it may ask for nothing and complain of nothing."""
+    with visiting(browser, files) as open_:
+        yield open_

@@ -1,93 +1,11 @@
-"""The HTML report in a real browser: no request, no error, usable by keyboard, without script, in the dark, on a phone."""
-
-import csv
-import dataclasses
-import io
-import shutil
-from pathlib import Path
+"""Finding one's way in the HTML report in a real browser: no request, no error, usable by keyboard and without script."""
 
 import pytest
 
-from auditor.model import Observation, Status
-from auditor.registers import Change, Registers
-from reports import as_html
-from tests.support import sample_run
-from tests.support.pdf import squeezed
+from tests.support.browser import CHROMIUM, RUNS, rows, saved
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.live, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync"]  # fmt: skip
-
-
-def noted():
-    """What a run can say beside its findings: notices, and a cluster's findings on its nodes."""
-    run = sample_run.small()
-    info = sample_run.INFO[*sample_run.KUBERNETES, "1.2.1"]
-    seen = [Observation(f"node/{n}/process/kube-apiserver", Status.FAIL, "false", "true", "flag") for n in ("cp-1", "cp-2")]
-    on_nodes = sample_run.finding("prod", sample_run.KUBERNETES, info, [*seen, Observation("node/cp-1", Status.PASS)])
-    notices = ("cis-kubernetes 1.12.0 was published for an older Kubernetes than prod's.",)
-    return dataclasses.replace(run, findings=(*run.findings, on_nodes), notices=notices)
-
-
-RUNS = {"small": sample_run.small, "noted": noted, "few": lambda: sample_run.large(8, 13, 4), "hostile": sample_run.hostile, "fleet": lambda: sample_run.large(60, 40),
-        "empty": lambda: sample_run.run_of_parts([], [], ())}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, str]:
-    folder: Path = tmp_path_factory.mktemp("reports")
-    for name, run in RUNS.items():
-        (folder / f"{name}.html").write_bytes(as_html.render(run()))
-    return {name: f"file://{folder}/{name}.html" for name in RUNS}
-
-
-@pytest.fixture
-def visit(browser, files):
-    """Open a report; at the end, fail on any request, console message, error or dialog that it made."""
-    contexts, seen = [], []
-
-    def open_(name="small", place="", **options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: seen.append(f"console: {m.text}"))
-        page.on("pageerror", lambda e: seen.append(f"error: {e}"))
-        page.on("dialog", lambda d: (seen.append(f"dialog: {d.message}"), d.dismiss()))
-        page.on(
-            "request",
-            lambda r: r.url.split("#")[0] == files[name] or r.url.startswith("data:image/svg") or seen.append(f"request: {r.url}"),
-        )
-        page.on("popup", lambda p: seen.append(f"popup: {p.url}"))
-        page.goto(files[name] + place)
-        if options.get("java_script_enabled", True):
-            page.wait_for_selector("html[data-ready=yes]")
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert seen == []
-
-
-def rows(page) -> list[str]:
-    return [" ".join(r.inner_text().split()) for r in page.locator("#table tbody tr").all()]
-
-
-def saved(page) -> list[list[str]]:
-    """What the button saves, read as a spreadsheet would."""
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save as CSV").click()
-    return list(csv.reader(io.StringIO(Path(download.value.path()).read_text("utf-8-sig"), newline="")))
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -331,21 +249,6 @@ def test_copies_the_remediation(visit):
     assert page.evaluate("navigator.clipboard.readText()") == "chown root:root /etc/docker"
 
 
-def test_light_and_dark(visit):
-    background = "getComputedStyle(document.body).backgroundColor"
-    dark, light = visit(color_scheme="dark"), visit(color_scheme="light")
-    assert dark.evaluate(background) == "rgb(20, 22, 26)"
-    assert light.evaluate(background) == "rgb(246, 246, 244)"
-    button = light.get_by_role("button", name="Theme")
-    button.click()
-    button.click()
-    assert button.inner_text() == "Theme: dark"
-    assert light.evaluate(background) == "rgb(20, 22, 26)"
-    light.reload()
-    light.wait_for_selector("html[data-ready=yes]")
-    assert light.evaluate(background) == "rgb(20, 22, 26)"
-
-
 def test_works_without_script(visit):
     page = visit(java_script_enabled=False)
     assert not page.locator("#explorer").is_visible()
@@ -358,81 +261,3 @@ def test_works_without_script(visit):
         assert words in row.inner_text()
     assert page.get_by_text("6 targets asked = 3 audited").is_visible()
     assert page.get_by_role("button").count() == 0
-
-
-def test_fits_a_phone(visit):
-    for name in ("small", "hostile"):
-        page = visit(name, viewport={"width": 360, "height": 740})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-@pytest.mark.parametrize("script", [True, False])
-def test_prints_with_everything_open_in_dark_ink_on_white(visit, script):
-    page = visit(color_scheme="dark", java_script_enabled=script)
-    page.emulate_media(media="print")
-    assert not page.locator("#explorer").is_visible()
-    assert not page.get_by_role("navigation").first.is_visible()
-    text = squeezed(page.pdf(format="A4"))
-    assert "Startthecontainerwith--memory" in text
-    assert "268435456" in text
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("name", "place"), [("small", ""), ("small", "#finding=cis-docker%401.6.0%3A5.4%3Aweb-1"), ("few", "#status=fail&page=2"),
-                                             ("noted", "#by=subject&see=prod"),
-                                             ("hostile", "")])  # fmt: skip
-def test_accessibility_has_no_violation(visit, name, place, scheme):
-    axe = pytest.importorskip("axe_core_python")
-    page = visit(name, place, color_scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach((d, i) => { if (i < 15) d.open = true })")
-    # What isn't laid out yet has no place, and would seem to stand before something else.
-    page.evaluate("document.querySelectorAll('section').forEach(s => { s.style.contentVisibility = 'visible' })")
-    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    assert [(v["id"], v["help"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found["violations"]] == []
-
-
-def test_a_thousand_targets_are_ready_soon(visit, browser, tmp_path):
-    """117,000 findings: ready in seconds even on a busy machine; what it takes on an idle one is in tests/performance."""
-    path = tmp_path / "large.html"
-    path.write_bytes(as_html.render(sample_run.large()))
-    page = browser.new_page()
-    page.goto(f"file://{path}")
-    page.wait_for_selector("html[data-ready=yes]", timeout=15_000)
-    spent = page.evaluate("(() => { const t = performance.now(); location.hash = '#q=front'; return performance.now() - t })()")
-    playwright.expect(page.locator("#found")).to_contain_text("of 115,830")
-    assert spent < 2000
-    page.close()
-
-
-@pytest.mark.parametrize("width", [400, 900, 1280])
-def test_registers_keep_words_whole_and_are_not_cut(browser, width, tmp_path):
-    """A word of a register stands on one line; on a phone nothing hangs out of the page."""
-    change = Change(
-        "parameter",
-        "docker-socket-users",
-        "everywhere",
-        "trusted: []",
-        'trusted: ["alice"]',
-        "Another team's benchmark covers it",
-        "site.yaml:10",
-    )
-    run = dataclasses.replace(sample_run.small(), registers=Registers((change,)))
-    (tmp_path / "r.html").write_bytes(as_html.render(run))
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    page.goto(f"file://{tmp_path}/r.html")
-    page.wait_for_selector("html[data-ready=yes]")
-    broken = page.evaluate("""() => {
-        const found = [], walker = document.createTreeWalker(document.querySelector("#registers .tailored"), NodeFilter.SHOW_TEXT);
-        while (walker.nextNode()) for (const m of walker.currentNode.data.matchAll(/[A-Za-z]+/g)) {
-            const range = document.createRange();
-            range.setStart(walker.currentNode, m.index); range.setEnd(walker.currentNode, m.index + m[0].length);
-            if (new Set(Array.from(range.getClientRects(), (r) => Math.round(r.top))).size > 1) found.push(m[0]);
-        }
-        return found;
-    }""")
-    assert not broken
-    if width == 400:
-        assert page.evaluate("document.querySelector('#registers .tailored').scrollWidth") <= 400
-    page.close()
