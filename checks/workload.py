@@ -90,13 +90,13 @@ class Workload:
         uses = _Uses(self, work)
         admission = PodPolicies(facts) if self.min_level else None
         labels: dict[str, dict[str, str]] = {}
+        errors = [*work.errors, *work.unreadable]
         namespaces = read_namespaces(facts)
         if isinstance(namespaces, Problem):
-            work.errors.append(error("cluster/namespaces", namespaces, source="GET /api/v1/namespaces"))
+            errors.append(error("cluster/namespaces", namespaces, source="GET /api/v1/namespaces"))
         else:
             labels = {n["metadata"]["name"]: n["metadata"].get("labels", {}) for n in namespaces}
-        incomplete = bool(work.errors or work.unreadable)
-        observations = [*work.errors, *work.unreadable]
+        incomplete, observations = bool(errors), list(errors)
         for name in sorted({*labels, *uses.namespaces}):
             observations.extend(self._namespace(name, labels.get(name), uses.of(name), admission, incomplete=incomplete))
         return outcome(list(dict.fromkeys(observations)), "the cluster has no namespace")

@@ -76,24 +76,26 @@ class Workloads:
     """All pods and templates that could be read, in ``work``.
 
     ``errors`` stand for the kinds that could not be read, ``unreadable`` for answers that make no sense. ``namespaces`` are those
-    that anything was seen in.
+    that anything was seen in. Checks share it, so nothing in it may be changed.
     """
 
     def __init__(self, facts: Facts) -> None:
-        self.errors: list[Observation] = []
-        self.unreadable: list[Observation] = []
+        errors: list[Observation] = []
+        self._unreadable: list[Observation] = []
         read: dict[str, list[dict[str, Any]]] = {}
         for kind in WORKLOADS_AND_PODS:
             answer = facts.get(Objects(kind))
             if isinstance(answer, Problem):
-                self.errors.append(error(f"cluster/{kind}", answer, source=f"GET {KINDS[kind].path}"))
+                errors.append(error(f"cluster/{kind}", answer, source=f"GET {KINDS[kind].path}"))
             else:
                 read[kind] = answer
+        self.errors = tuple(errors)
         self._read = read
         self._index = {(kind, *id_of(item)): item for kind, (plural, _) in WORKLOADS.items() for item in read.get(plural, ())}
-        self.namespaces: set[str] = {id_of(item)[0] for items in read.values() for item in items}
+        self.namespaces = frozenset(id_of(item)[0] for items in read.values() for item in items)
         self._shapes: dict[bytes, int] = {}
         self.work: tuple[Work, ...] = tuple(self._all())
+        self.unreadable = tuple(self._unreadable)
 
     def _all(self) -> Iterator[Work]:
         for kind, (plural, path) in WORKLOADS.items():
@@ -116,7 +118,7 @@ class Workloads:
         namespace, name = id_of(item)
         if not isinstance(spec, dict) or not spec.get("containers"):
             subject = f"{kind.lower()}/{namespace}/{name}"
-            self.unreadable.append(Observation(subject, Status.ERROR, "", "unparsable: it has no containers", f"GET {kind}"))
+            self._unreadable.append(Observation(subject, Status.ERROR, "", "unparsable: it has no containers", f"GET {kind}"))
             return
         owner = controller_of(item)
         static = owner is not None and owner["kind"] == "Node"

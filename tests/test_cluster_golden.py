@@ -7,8 +7,9 @@ from pathlib import Path
 
 from auditor import correlate
 from auditor.catalogue import packaged
+from auditor.engine import judge
 from auditor.facts.kubernetes import KINDS
-from auditor.model import Evidence, Target
+from auditor.model import Benchmark, Evidence, Problem, Reason, Target
 from auditor.results import finding_document
 from auditor.transports.kubernetes import collect_cluster
 from checks import check_types
@@ -48,6 +49,25 @@ def test_recorded_cluster_for_an_account_that_may_not_list_pods_and_rolebindings
     with ApiServer(tmp_path) as server:
         server.denied["limited"] = {PODS, "/apis/rbac.authorization.k8s.io/v1/rolebindings"}
         compare("cluster-limited-account.json", judged(collect(server, "token-limited")))
+
+
+def test_no_verdict_hangs_on_what_was_judged_before_nor_on_what_its_control_does_not_ask_for(tmp_path: Path):
+    """What was lost with one kind alone is an error of the controls that need it, and of no other."""
+    everything, known = recorded(tmp_path), controls()
+
+    def found(facts, *chosen):
+        judging = judge([Benchmark("policies", "1", "", chosen, len(chosen), "")], Evidence(Target("c", "kubernetes"), "", facts))
+        return {f.control: [f.status, *map(str, f.observations)] for f in judging}
+
+    whole = found(everything, *known.values())
+    for fact in sorted(everything):
+        facts = {**everything, fact: Problem(Reason.DENIED, "no")}
+        lost = found(facts, *known.values())
+        for key, control in known.items():
+            needed = {f.key for check in (control.check, control.applies_when) if check is not None for f in check.needs()}
+            assert found(facts, control)[key] == lost[key], (fact, key)
+            assert fact in needed or lost[key] == whole[key], (fact, key)
+            assert len(set(lost[key])) == len(lost[key]), (fact, key)
 
 
 def test_only_what_the_controls_need_is_asked_for(tmp_path: Path):
