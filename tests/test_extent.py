@@ -16,7 +16,7 @@ from auditor.transports.docker import collect_engine
 from checks import check_types
 from reports import as_html, as_markdown, as_pdf
 from tests.support import sample_run
-from tests.test_docker_transport import Spec, serving
+from tests.support.engine_api import Spec, serving
 from tests.test_reports_words import words_of
 
 ROOT = Path(__file__).parent.parent

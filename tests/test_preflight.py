@@ -18,7 +18,7 @@ from auditor.cli import cli
 from auditor.facts.kubernetes import KINDS
 from auditor.transports.base import ShellAnswer, TargetError
 from tests.support.apiserver import ApiServer
-from tests.test_docker_transport import engine
+from tests.support.engine_api import engine
 from tests.test_privileges import Rbac
 from tests.test_privileges import said as privileges
 
