@@ -23,7 +23,8 @@ from auditor.facts.kube_version import require_minor
 from auditor.fixes.kinds import KINDS, Fix
 from auditor.model import Benchmark, BenchmarkInfo, Check, Control, ControlInfo, Decided, Remediation, Severity
 from auditor.places import Places, places_of
-from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
+from auditor.yamlfile import Decoder, InputError, Mistake, did_you_mean, read_text
+from auditor.yamltree import compose
 
 CheckTypes = Mapping[str, type]
 #: The commands that list what there is, as mistakes name them.

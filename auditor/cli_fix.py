@@ -211,7 +211,7 @@ class _Controls:
         """Return the parameters in force as the YAML that the catalogue reads; JSON is YAML."""
         import json
 
-        from auditor.yamlfile import compose
+        from auditor.yamltree import compose
 
         values = {k: v for k, v in finding.parameters.items() if k in known}
         return compose(json.dumps(values), f"the parameters of {finding.control} in run {self.run.id}")

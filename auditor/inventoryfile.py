@@ -16,7 +16,8 @@ from typing import Any, Literal, NewType
 
 import yaml
 
-from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean
+from auditor.yamlfile import Decoder, InputError, Mistake, did_you_mean
+from auditor.yamltree import compose
 
 MAX_NAME = 253
 

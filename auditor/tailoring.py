@@ -31,7 +31,8 @@ from auditor.registers import Change
 from auditor.tailoringfile import Read, Reader
 from auditor.tailoringkeys import BenchmarkKeys, OverrideKeys, RegisterKeys, TailoringKeys
 from auditor.waivers import EVERYTHING, Attestation, Narrowed, Register, Scope, Waiver
-from auditor.yamlfile import Decoder, InputError, Mistake, compose, did_you_mean, read_text
+from auditor.yamlfile import Decoder, InputError, Mistake, did_you_mean, read_text
+from auditor.yamltree import compose
 
 #: The version of both formats.
 VERSION = "1"

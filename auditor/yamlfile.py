@@ -1,7 +1,7 @@
 """YAML files read strictly: typed decoding into dataclasses, every mistake with file:line:column.
 
-Refused, because each has made somebody's file mean something else than it says: duplicate and unknown keys, anchors, aliases
-and merge keys, explicit tags, more than one document, text that YAML would read as a number or a boolean.
+Refused, because each has made somebody's file mean something else than it says: duplicate and unknown keys, text that YAML would
+read as a number or a boolean, and what `auditor.yamltree` refuses.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import io
 import re
 import types
 import typing
@@ -22,14 +21,10 @@ from typing import Any, Literal, Union
 import yaml
 
 MAX_BYTES = 8 * 1024 * 1024
-MAX_DEPTH = 40
 MAX_VALUES = 1_000_000
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_PREFIX = "tag:yaml.org,2002:"
-#: What an anchor, an alias or a tag begins with, where YAML lets one begin; it may stand in plain text as well.
-_MARKED = re.compile(r"(?:^|[\s,\[{:?\-\ufeff])[&*!]", re.MULTILINE)
-_NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: What the tags of YAML's own kinds of values begin with.
+PREFIX = "tag:yaml.org,2002:"
 #: Of more known words than these some are named; of how many letters a part of a word must be to be taken for it.
 _LISTED, _SOME, _PART = 16, 6, 4
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -106,98 +101,8 @@ def read_text(path: Path) -> str:
         raise InputError([Mistake(str(path), line, column, "is not UTF-8 text")]) from None
 
 
-def compose(text: str, file: str) -> yaml.Node:
-    """Parse YAML text into a tree of nodes with positions; raises `InputError`."""
-    if odd := _NOT_TEXT.search(text):
-        line, column = text.count("\n", 0, odd.start()) + 1, odd.start() - text.rfind("\n", 0, odd.start())
-        raise InputError([Mistake(file, line, column, f"the character U+{ord(odd[0]):04X} is not allowed in YAML")])
-    node = None if _MARKED.search(text) else _compose_plain(text, file)
-    return node if node is not None else _compose_watched(text, file)
-
-
-def _compose_plain(text: str, file: str) -> yaml.Node | None:
-    """Parse text without anchors, aliases and tags; None where `_compose_watched` has to say what is wrong."""
-    loader = _Composer(_Stream(text, file))
-    try:
-        return typing.cast("yaml.Node | None", loader.get_single_node())
-    except (yaml.YAMLError, RecursionError):
-        return None
-    finally:
-        loader.dispose()
-
-
-def _compose_watched(text: str, file: str) -> yaml.Node:
-    """Parse text with an eye on every event, so that whatever is refused is refused at its place."""
-    loader = _Loader(_Stream(text, file))
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=_Loader):
-            mark = event.start_mark
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise InputError([_at(file, mark, "anchors and aliases are not allowed: write the value out")])
-            tag = getattr(event, "tag", None)
-            if tag and tag != "!":
-                raise InputError([_at(file, mark, f"the tag {tag!r} is not allowed")])
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-                if depth > MAX_DEPTH:
-                    raise InputError([_at(file, mark, f"nested more than {MAX_DEPTH} deep")])
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-        node = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise InputError([_at(file, mark, f"not YAML: {error.problem or error.context}")]) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError([Mistake(file, 0, 0, f"not YAML: {' '.join(str(error).split())}")]) from None
-    finally:
-        loader.dispose()
-    if node is None:
-        raise InputError([Mistake(file, 0, 0, "is empty")])
-    return typing.cast("yaml.Node", node)
-
-
-class _TooDeepError(yaml.YAMLError):
-    """Text is nested deeper than is allowed."""
-
-
-class _Composer(_Loader):  # type: ignore[misc]
-    """The loader, which both of PyYAML's composers ask about each node: how deep it is, and what kind of value a plain word is."""
-
-    _depth = 0
-
-    def descend_resolver(self, _parent: Any, _index: Any) -> None:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:  # a word counts here too: at the edge, the events are asked
-            raise _TooDeepError
-
-    def ascend_resolver(self) -> None:
-        self._depth -= 1
-
-    def resolve(self, kind: type[yaml.Node], value: str, implicit: Any) -> str:
-        if kind is yaml.ScalarNode:
-            return _kind_of_word(value) if implicit[0] else _PREFIX + "str"
-        return _PREFIX + ("seq" if kind is yaml.SequenceNode else "map")
-
-
-_RESOLVER: Any = yaml.resolver.Resolver()
-
-
-@functools.lru_cache(4096)
-def _kind_of_word(word: str) -> str:
-    """Return the tag of a plain word; most words of a benchmark stand there many times."""
-    return str(_RESOLVER.resolve(yaml.ScalarNode, word, (True, False)))
-
-
-class _Stream(io.StringIO):
-    """A text that knows the file it is from, and so do the nodes made from it: parameters come from other files."""
-
-    def __init__(self, text: str, name: str) -> None:
-        super().__init__(text)
-        self.name = name
-
-
-def _at(file: str, mark: Any, message: str) -> Mistake:
+def mistake_at(file: str, mark: Any, message: str) -> Mistake:
+    """Return a mistake at a mark of PyYAML's; without one it is about the file as a whole."""
     if mark is None:
         return Mistake(file, 0, 0, message)
     return Mistake(file, mark.line + 1, mark.column + 1, message)
@@ -223,7 +128,7 @@ class Decoder:
 
     def fail(self, node: yaml.Node, message: str) -> None:
         """Note a mistake at a node."""
-        self.mistakes.append(_at(node.start_mark.name or self.file, node.start_mark, message))
+        self.mistakes.append(mistake_at(node.start_mark.name or self.file, node.start_mark, message))
 
     def finish(self) -> None:
         """Raise `InputError` if anything was wrong."""
@@ -237,7 +142,7 @@ class Decoder:
             self.fail(node, f"must be {what}, not {_describe(node)}")
             return entries
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != _PREFIX + "str":
+            if not isinstance(key, yaml.ScalarNode) or key.tag != PREFIX + "str":
                 self.fail(key, "a key must be text (quote it if it looks like a number or a boolean)")
             elif key.value in entries:
                 self.fail(key, f"the key {key.value!r} stands here twice")
@@ -249,7 +154,7 @@ class Decoder:
         """Return the node's value as ``kind``; on a mistake, note it and return None."""
         self._values += 1
         if self._values > MAX_VALUES:  # a large parameter that is used often
-            raise InputError([*self.mistakes, _at(node.start_mark.name, node.start_mark, f"more than {MAX_VALUES} values")])
+            raise InputError([*self.mistakes, mistake_at(node.start_mark.name, node.start_mark, f"more than {MAX_VALUES} values")])
         inserted = self._parameter(node)
         if inserted is None:
             return None
@@ -401,7 +306,7 @@ def _below(name: str, fields: Mapping[str, tuple[str, Any]]) -> str:
 
 
 def _tag(node: yaml.Node) -> str:
-    return str(node.tag).removeprefix(_PREFIX)
+    return str(node.tag).removeprefix(PREFIX)
 
 
 def _describe(node: yaml.Node) -> str:

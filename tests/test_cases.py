@@ -11,7 +11,7 @@ from auditor.catalogue import decode_definition, packaged
 from auditor.engine import judge
 from auditor.evidence import decode_answer
 from auditor.model import Benchmark, Evidence, Target
-from auditor.yamlfile import compose
+from auditor.yamltree import compose
 from checks import check_types
 
 FOLDER = Path(__file__).parent / "cases"

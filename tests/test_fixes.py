@@ -144,7 +144,7 @@ def test_a_folder_and_what_is_in_it_have_modes_of_their_own() -> None:
 
 
 def node(text: str) -> Any:
-    from auditor.yamlfile import compose
+    from auditor.yamltree import compose
 
     return compose(text, "a test")
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from auditor import catalogue, yamlfile
+from auditor import catalogue, yamltree
 from auditor.catalogue import parse, parse_as_needed
 from auditor.places import places_of
-from auditor.yamlfile import MAX_DEPTH, InputError, compose
+from auditor.yamlfile import InputError
+from auditor.yamltree import MAX_DEPTH, compose
 from checks import BUILT_IN, check_types
 
 FILES = catalogue._packaged_files()
@@ -119,7 +120,7 @@ def test_a_file_with_more_in_it_than_its_lines_show_is_no_surprise() -> None:
 
 def plainly(text: str) -> Iterator[Any]:
     """Yield what both ways of composing come to."""
-    for way in (compose, yamlfile._compose_watched):
+    for way in (compose, yamltree._compose_watched):
         try:
             yield shape(way(text, "f.yaml"))
         except InputError as error:

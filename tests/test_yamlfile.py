@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from auditor import yamlfile
-from auditor.yamlfile import MAX_BYTES, MAX_DEPTH, Decoder, InputError, Mistake, compose, did_you_mean, read_text
+from auditor.yamlfile import MAX_BYTES, Decoder, InputError, Mistake, did_you_mean, read_text
+from auditor.yamltree import MAX_DEPTH, compose
 
 
 class Colour(Enum):

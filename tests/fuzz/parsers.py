@@ -22,7 +22,8 @@ from auditor.results import to_json
 from auditor.transports import docker as engine_api
 from auditor.transports import kubernetes as api
 from auditor.transports.base import TargetError
-from auditor.yamlfile import InputError, compose
+from auditor.yamlfile import InputError
+from auditor.yamltree import compose
 from checks import check_types
 from tests.support import sample_run, streams
 from tests.support.apiserver import api_path
