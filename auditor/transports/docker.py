@@ -26,6 +26,7 @@ from auditor.facts.projection import shallow
 from auditor.facts.redact import redact_url
 from auditor.model import Problem, Reason
 from auditor.transports.base import TargetError
+from auditor.transports.timed import Timed
 
 NO_HOST = Problem(Reason.ABSENT, "no host access: this target is an engine reached by its API alone")
 #: Bytes of one answer, decompressed. A list of ten thousand containers is about 15 MB.
@@ -159,8 +160,11 @@ def _connected(spec: EngineSpec) -> Iterator[_Reader]:
         raise TargetError(_unreachable(Reason.UNREACHABLE, str(error) or type(error).__name__, spec.url)) from None
     # the environment must not decide whom we trust (REQUESTS_CA_BUNDLE outranks the authority named), nor add a proxy or ~/.netrc
     client.trust_env = False
+    timed = Timed()
+    for adapter in client.adapters.values():
+        timed.adapter(adapter)
     try:
-        yield _Reader(client, deadline, _agreed(_Reader(client, deadline, ""), spec.url))
+        yield _Reader(client, deadline, _agreed(_Reader(client, deadline, "", timed), spec.url), timed)
     finally:
         client.close()
 
@@ -202,8 +206,9 @@ def _unreachable(reason: Reason, said: str, url: str) -> Problem:
 class _Reader:
     """Reads raw answers from a connected engine until a deadline; ``prefix`` is that of the API version."""
 
-    def __init__(self, client: Any, deadline: float, prefix: str) -> None:
+    def __init__(self, client: Any, deadline: float, prefix: str, timed: Timed | None = None) -> None:
         self.client = client
+        self.timed = timed or Timed()
         self.deadline = deadline
         self.prefix = prefix
         self.exec_ids: list[str] | None = None  # of commands in containers; None until the containers were read
@@ -336,7 +341,10 @@ class _Reader:
             raise _MissingError(self._late(path))
         url = f"{self.client.base_url}{self.prefix}{path}"
         # redirects are not followed: an engine has none, and a hostile one must not send us elsewhere
-        with self.client.get(url, stream=True, timeout=remaining, allow_redirects=False) as response:
+        with (
+            self.timed.within(remaining) as expired,
+            self.client.get(url, stream=True, timeout=remaining, allow_redirects=False) as response,
+        ):
             body = bytearray()
             for chunk in response.iter_content(_CHUNK):
                 body += chunk
@@ -344,6 +352,8 @@ class _Reader:
                     raise _MissingError(Problem(Reason.TRUNCATED, f"GET {path}: the answer is larger than {MAX_ANSWER} bytes"))
                 if time.monotonic() >= self.deadline:
                     raise _MissingError(self._late(path))
+        if expired.is_set():  # which an answer without a length does not show
+            raise _MissingError(self._late(path))
         if response.status_code == 200:
             return bytes(body)
         reason = Reason.DENIED if response.status_code in (401, 403) else Reason.ABSENT

@@ -24,6 +24,7 @@ from auditor.model import Problem, Reason
 from auditor.transports import kubelogin
 from auditor.transports.base import TargetError
 from auditor.transports.kubeaccount import account_of
+from auditor.transports.timed import Timed
 
 PAGE_OBJECTS = 500
 MAX_PAGE_BYTES = 64 * 1024 * 1024
@@ -143,6 +144,8 @@ class _Reader:
     def __init__(self, spec: ClusterSpec) -> None:
         self._client, self._user, self._free = _configured(spec)
         self._timeout = spec.timeout
+        self._timed = Timed()
+        self._timed.manager(self._client.rest_client.pool_manager)
         self._listed = False  # a list was answered: we are somebody to this server
         self._timeouts = 0
         self._groups: frozenset[str] | Problem | None = None
@@ -301,22 +304,25 @@ class _Reader:
         started = time.monotonic()
         shown = path.partition("?")[0]
         configuration = self._client.configuration
-        try:
-            response = self._client.rest_client.pool_manager.request(
-                "GET", configuration.host + path, headers=self._headers(accept),
-                preload_content=False, redirect=False, retries=False,
-                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
-            )  # fmt: skip
+        headers = self._headers(accept)
+        with self._timed.within(self._timeout) as expired:
             try:
-                body = self._read(response, shown, started)
-            finally:
-                response.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            # A refused connection or unknown name is also a timeout to urllib3.
-            new = isinstance(error, urllib3.exceptions.NewConnectionError)
-            if isinstance(error, urllib3.exceptions.TimeoutError) and not new:
-                raise _Unanswered(0, Reason.TIMEOUT, f"GET {shown}: no answer within {self._timeout} s") from None
-            raise _Unanswered(0, Reason.UNREACHABLE, f"{configuration.host}: {_cause(error)}") from None
+                response = self._client.rest_client.pool_manager.request(
+                    "GET", configuration.host + path, headers=headers, preload_content=False, redirect=False, retries=False,
+                    timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+                )  # fmt: skip
+                try:
+                    body = self._read(response, shown, started)
+                finally:
+                    response.release_conn()
+                if expired.is_set():  # an answer without a length does not show that it was cut off
+                    raise TimeoutError
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                # A refused connection or unknown name is also a timeout to urllib3.
+                new = isinstance(error, urllib3.exceptions.NewConnectionError)
+                if (expired.is_set() or isinstance(error, urllib3.exceptions.TimeoutError)) and not new:
+                    raise _Unanswered(0, Reason.TIMEOUT, f"GET {shown}: no answer within {self._timeout} s") from None
+                raise _Unanswered(0, Reason.UNREACHABLE, f"{configuration.host}: {_cause(error)}") from None
         if response.status != 200:
             raise _refusal(response.status, shown, body, response.headers)
         return body

@@ -56,6 +56,9 @@ def peer(behaviour: Behaviour, *, after: float = 0.0) -> Iterator[Peer]:
     listener.bind(("127.0.0.1", 0))
     found = Peer(behaviour, listener.getsockname()[1])
 
+    if not after:
+        listener.listen(64)
+
     def run() -> None:
         time.sleep(after)
         with contextlib.suppress(OSError):
