@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 from auditor.model import AuditRun
 from auditor.past import Past
+from reports.build import build
 from reports.columns import columns, script_json
 from reports.environment import asset, environment
 from reports.exposure import ORDER, exposure
 from reports.seen import listings, said
 from reports.subjects import by_subject, severities
 from reports.trend import by_age, oldest
-from reports.view import build, count_of
+from reports.view import count_of
 
 #: How many pieces of evidence of a control, and how many of one piece's observations, stand in the page itself; how many names of
 #: targets a line holds. The table of findings holds all of them.

@@ -9,8 +9,9 @@ from auditor.model import AuditRun, Counts, Status
 from auditor.registers import AttestationEntry, WaiverEntry
 from auditor.score import ADJUSTED_SCORE_FORMULA, COVERAGE_FORMULA, FLEET_FORMULA, SCORE_FORMULA
 from reports import plain
+from reports.build import build
 from reports.text import percent, plural
-from reports.view import STATUS_WORDS, View, build, count_of
+from reports.view import STATUS_WORDS, View, count_of
 
 #: How many lines a list or a table has at most.
 MOST = 50

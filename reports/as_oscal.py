@@ -18,7 +18,8 @@ from typing import Any
 from auditor.model import AuditRun, Observation, Status, TargetResult
 from auditor.registers import AttestationEntry, WaiverEntry
 from reports import marks, plain
-from reports.view import BenchmarkView, ControlView, Group, View, build
+from reports.build import build
+from reports.view import BenchmarkView, ControlView, Group, View
 
 VERSION = "1.2.1"
 NS = "https://cis-auditor.dev/ns/oscal"

@@ -15,12 +15,13 @@ from queue import SimpleQueue
 
 from auditor.model import AuditRun, Score, Status, TargetResult, TargetStatus
 from auditor.queries import positions
+from reports.build import build
 from reports.environment import environment
 from reports.error import ReportError
 from reports.exposure import ORDER, exposure
 from reports.pdf_process import CAN_SERVE, Limits, Server, alone
 from reports.text import LONGEST, WHOLE
-from reports.view import BenchmarkView, ControlView, Group, View, build
+from reports.view import BenchmarkView, ControlView, Group, View
 
 #: Above this many distinct observations, each control shows only its share of them (and says so).
 BUDGET = 3_000

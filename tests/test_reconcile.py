@@ -14,10 +14,11 @@ from auditor.registers import AttestationMark, WaiverMark
 from auditor.results import run_of, to_json
 from auditor.score import scores
 from reports import as_html, as_pdf
+from reports.build import build
 from reports.seen import listings
 from reports.subjects import by_subject, severities
 from reports.text import percent
-from reports.view import STATUS_WORDS, build, count_of
+from reports.view import STATUS_WORDS, count_of
 from tests.support import sample_run
 from tests.support.pdf import squeezed
 

@@ -15,7 +15,7 @@ from auditor.registers import AttestationEntry, AttestationMark, Change, Registe
 from auditor.results import run_of, to_json
 from auditor.score import adjusted_score_of, coverage_of, score_of, scores
 from auditor.summary import show
-from reports.view import build
+from reports.build import build
 from tests.support import sample_run
 from tests.support.pdf import squeezed
 from tests.test_cli import auditor, results

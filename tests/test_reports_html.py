@@ -11,8 +11,8 @@ import pytest
 
 from auditor.model import Status
 from reports import as_html
+from reports.build import build
 from reports.text import visible
-from reports.view import build
 from tests.support import sample_run
 
 

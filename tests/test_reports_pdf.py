@@ -14,9 +14,10 @@ import pytest
 
 from auditor.model import Observation, Status
 from reports import FORMATS, ReportError, as_pdf, pdf_child, render, write
+from reports.build import build
 from reports.pdf_process import CAN_SERVE, Server
 from reports.text import visible
-from reports.view import Group, build
+from reports.view import Group
 from tests.support import sample_run
 from tests.support.pdf import pages, squeezed
 

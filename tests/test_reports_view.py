@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 import reports
 from auditor.model import Counts, Finding, Observation, Severity, Status, TargetKind, TargetStatus
 from auditor.score import count
+from reports.build import build
 from reports.text import cut_note, percent, visible
-from reports.view import build, count_of
+from reports.view import count_of
 from tests.support import sample_run
 
 INFOS = sample_run.DOCKER_CONTROLS

@@ -12,8 +12,8 @@ from auditor.model import Severity, Status
 from auditor.registers import AttestationMark, WaiverMark
 from auditor.score import adjusted_score_of, is_adjusted, scores
 from reports import as_html, as_pdf
+from reports.build import build
 from reports.text import percent
-from reports.view import build
 from tests.support import sample_run
 
 

@@ -204,7 +204,7 @@ def test_a_cluster_that_could_not_be_asked() -> None:
 
 def test_a_mixed_fleet() -> None:
     """Each by its own version; scores, reports and what is stored tell them apart."""
-    from reports.view import build
+    from reports.build import build
 
     run = judged(
         cluster("v1.30.1"), node("v1.33.2", "a"), node("v1.28.0", "b"), node("", "c", program=""), cluster("v1.39.0", name="new")
