@@ -395,6 +395,25 @@ def test_an_account_in_the_servers_address_is_not_quoted(server, address):
     assert "very-secret" not in problem.detail
 
 
+def test_no_token_goes_to_a_server_that_nobody_proves(server):
+    path = server.kubeconfig()
+    document = yaml.safe_load(path.read_text())
+    cluster = document["clusters"][0]["cluster"]
+    for server_, more, said in ((server.url, {"insecure-skip-tls-verify": True}, "whoever answers would get the credentials"),
+                                ("http://192.0.2.1:8001", {}, "is not https://")):  # fmt: skip
+        document["clusters"][0]["cluster"] = {**cluster, "server": server_, **more}
+        path.write_text(yaml.safe_dump(document))
+        problem = refused(Spec(str(path)))
+        assert problem.reason is Reason.DENIED
+        assert said in problem.detail
+    assert not server.requests
+    cluster.pop("certificate-authority")
+    path.write_text(
+        yaml.safe_dump({**document, "clusters": [{"name": "c", "cluster": {**cluster, "server": "http://127.0.0.1:1"}}]})
+    )
+    assert "Connection refused" in refused(Spec(str(path))).detail, "kubectl proxy is on this machine"
+
+
 def test_what_a_server_says_is_shown_without_secrets():
     body = b'{"kind": "Status", "message": "no: Bearer very-secret-token, https://me:very-secret@proxy/"}'
     problem = transport._refusal(500, "/api/v1/pods", body, {}).problem

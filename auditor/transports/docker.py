@@ -1,4 +1,4 @@
-"""An engine reached by its API alone: unix://, tcp:// (with or without TLS) or ssh://.
+"""An engine reached by its API alone: unix://, tcp:// (with TLS, on this machine without too) or ssh://.
 
 Only GET requests are sent. The client library connects and authenticates; answers are read as raw bytes and go through
 `auditor.facts.docker.reduce`, so that they are the same facts as a host's script brings. Proxies and certificates named in
@@ -25,7 +25,7 @@ from auditor.facts.images import Images, reduce_history
 from auditor.facts.projection import shallow
 from auditor.facts.redact import redact_url
 from auditor.model import Problem, Reason
-from auditor.transports.base import TargetError
+from auditor.transports.base import TargetError, is_here
 from auditor.transports.timed import Timed
 
 NO_HOST = Problem(Reason.ABSENT, "no host access: this target is an engine reached by its API alone")
@@ -150,6 +150,9 @@ def _connected(spec: EngineSpec) -> Iterator[_Reader]:
     try:
         _knock(spec)
         tls: Any = False
+        if spec.url.startswith("tcp:") and not (spec.tls_ca or spec.tls_cert) and not is_here(spec.url):
+            why = "without TLS anybody on the way could answer; name tls_ca, or the host, and log in over SSH"
+            raise TargetError(_unreachable(Reason.DENIED, why, spec.url))
         if spec.tls_ca or spec.tls_cert or spec.tls_key:
             pair = (str(spec.tls_cert or ""), str(spec.tls_key or "")) if spec.tls_cert or spec.tls_key else None
             tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(spec.tls_ca) if spec.tls_ca else None, verify=True)

@@ -22,7 +22,7 @@ from auditor.facts.projection import decoder
 from auditor.facts.redact import redact_args, redact_data, redact_text
 from auditor.model import Problem, Reason
 from auditor.transports import kubelogin
-from auditor.transports.base import TargetError
+from auditor.transports.base import TargetError, is_here
 from auditor.transports.kubeaccount import account_of
 from auditor.transports.timed import Timed
 
@@ -132,10 +132,20 @@ def _configured(spec: ClusterSpec) -> tuple[Any, str, Callable[[], None]]:
         # Other errors may quote the file, and tokens stand there; so does this one where a key is missing.
         said = f": {_line(str(error).partition('{')[0])}" if isinstance(error, config.ConfigException | OSError) else ""
         raise TargetError(Problem(Reason.UNREACHABLE, f"{where} can't be used ({type(error).__name__}){said}")) from None
-    if "@" in str(configuration.host).partition("://")[2].partition("/")[0]:
+    if why := _distrusted(str(configuration.host), verified=bool(configuration.verify_ssl)):
         free()
-        raise TargetError(Problem(Reason.UNPARSABLE, f"{named}: no account belongs into the server's address, it is not sent"))
+        raise TargetError(Problem(Reason.DENIED, f"{named}: {why}"))
     return client.ApiClient(configuration), user, free
+
+
+def _distrusted(url: str, *, verified: bool) -> str:
+    """Return why nothing is sent to a server of this address, empty where it is proven whose it is."""
+    scheme, _, rest = url.partition("://")
+    if "@" in rest.partition("/")[0]:
+        return "no account belongs into the server's address, it is not sent"
+    if scheme != "https" and not is_here(url):
+        return "the server's address is not https://, and anybody on the way could answer"
+    return "" if verified else "insecure-skip-tls-verify: whoever answers would get the credentials; name the certificate-authority"
 
 
 class _Reader:
