@@ -7,7 +7,7 @@ Ansible would write has lost its comments. Either way it is `copy` that writes, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -23,28 +23,13 @@ from auditor.fixes.yamltext import change_of
 _SYSTEMD = "cis_auditor_systemd.stat.exists"
 #: Names that mean more hosts than the one that bears it.
 _GROUPS = frozenset({"all", "ungrouped"})
-#: Makes the changes of standard input, three lines each, and prints the new content of the file $0; nothing where it is so already.
-_EDIT = """
-text=$(cat -- "$0" && printf x) || exit 3
-old=$text
-while IFS= read -r do && IFS= read -r at && IFS= read -r value; do
-  text=$(printf '%s' "${text%x}" | yaml_edit "$do" "$at" "$value" && printf x) || exit 3
-done
-[ -z "$do" ] || { printf 'not three lines a change\\n' >&2; exit 3; }
-[ "$text" = "$old" ] || printf '%s' "${text%x}"
-"""
-#: Prints the paths of "$@" that others could put another file in the place of, that have a second name, or that have no folder.
-_LOOK = """
-why() { printf '%s\\n' "$*" >&2; }
-newline='
-'
-check=yes pending=$(cat)$newline
-{functions}
-for path in "$0" "$@"; do
-  { place_of "$path" && one_name "$real"; } || printf '%s\\n' "$path"
-done
-"""
-_LEFT_OUT = "Left out, since others could put another file in their place or they have a second name (hard link): "
+#: What runs a function of ours on the host.
+_SHELL = ("/bin/sh", "-c", "{{ cis_auditor_shell }}")
+_LEAVE_OUT = {"cis_auditor_left_out": "{{ cis_auditor_left_out | default([]) + [cis_auditor_path] }}"}
+_LEFT_OUT = (
+    "Left out, each for a reason that is said here or by a failure above: {{ cis_auditor_left_out | unique | join(', ') }}. "
+    "{{ cis_auditor_look.stderr_lines | unique | join('. ') }}"
+)
 _USE = (
     "    ansible-playbook -i inventory.yml THIS --check --diff          what would change; changes nothing",
     "    ansible-playbook -i inventory.yml THIS                         do what disturbs nothing and reload what can be reloaded",
@@ -123,33 +108,28 @@ def render(plan: Plan) -> str:
         if isinstance(step.action, SetFlag | SetKey) and change_of(step.action):
             files.setdefault(step.action.path, []).append(step)
     tasks: list[dict[str, Any]] = [_time(plan.run), _look(paths, made)] if paths else []
-    if any(after.service for after in afters):
+    services = any(after.service for after in afters)
+    if services:
         tasks.append({"name": "Look for systemd", "tags": ["always"], "register": "cis_auditor_systemd",
                       "ansible.builtin.stat": {"path": "/run/systemd/system"}})  # fmt: skip
     # What a file of our own takes away (flags) must be gone before others say the same: without that file they would do harm.
     needs = {s.after: s.action.path for _, s in made if s.after is not None and isinstance(s.action, HaveLines) and s.action.whole}
     tasks += [_block(number, step, afters, needs) for number, step in made]
     tasks += [_in_place(path, steps, afters) for path, steps in files.items()]
+    tasks += _left_out(step for _, step in made)
     tasks += [_message(step) for step in by_hand]
-    if paths:
-        message = _LEFT_OUT + "{{ cis_auditor_look.stdout_lines | join(', ') }}"
-        tasks.append({"name": "Say what was left out", "tags": ["always"], "ansible.builtin.debug": {"msg": message},
-                      "when": "cis_auditor_look.stdout_lines | length > 0"})  # fmt: skip
-    if files:
-        refused = " or ".join(f"{_mark_of(path)} | default({{}}) is failed" for path in files)
-        tasks += [
-            {"ansible.builtin.meta": "flush_handlers", "tags": ["always"]},
-            {"name": "Say that not everything was done", "tags": ["always"], "when": refused,
-             "ansible.builtin.fail": {"msg": "A file was not of a shape that is changed by a script: see the failures above."}},
-        ]  # fmt: skip
     play: dict[str, Any] = {"name": _said(f"Fixes for {plan.target} from run {plan.run}"), "hosts": alias(plan.target),
                             "become": not cluster, "gather_facts": False}  # fmt: skip
-    if files:
-        play["vars"] = {"cis_auditor_edit": _Inert(part("yaml") + _EDIT), "cis_auditor_newline": "\n"}
+    if paths or services:
+        parts = ["prelude", "paths", *["yaml"] * bool(files), *["services"] * services, "playbook"]
+        play["vars"] = {"cis_auditor_shell": _Inert("\n".join(map(part, parts))), "cis_auditor_newline": "\n"}
     play["tasks"] = tasks
     # A restart makes a reload of the same program needless, so restarts come first.
     ordered = sorted((a for a in afters if not a.path), key=lambda a: not (a.service and a.verb == "restart"))
     play["handlers"] = [handler for after in ordered for handler in _handlers(after, afters[after])]
+    if paths:  # after the handlers, so that all that could be done was done
+        play["post_tasks"] = [{"name": "Say what was left out", "tags": ["always"], "ansible.builtin.fail": {"msg": _LEFT_OUT},
+                               "when": "cis_auditor_left_out is defined"}]  # fmt: skip
     head = [*origin(plan, __version__), *_USE, *(f"Without a fix: {line(label)} {line(title)}" for label, title, _ in plan.open)]
     text = yaml.dump([play], Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=False)
     return "".join(f"# {h}\n" for h in head) + "---\n" + text
@@ -163,10 +143,9 @@ def _time(run: str) -> dict[str, Any]:
 def _look(paths: Sequence[str], made: Sequence[tuple[int, Step]]) -> dict[str, Any]:
     """Return the task that finds out which paths nobody but root can have tampered with."""
     pending = "".join(f"{s.action.path}\n" for _, s in made if isinstance(s.action, KeepBits | Own))
-    argv = ["/bin/sh", "-c", _Inert(_LOOK.replace("{functions}", part("paths"))), *map(_inert, paths)]
     return {
         "name": "Look for paths that others could put other files in the place of, or that have a second name: these are left out",
-        "ansible.builtin.command": {"argv": argv, "stdin": _inert(pending)},
+        "ansible.builtin.command": {"argv": [*_SHELL, "look", *map(_inert, paths)], "stdin": _inert(pending)},
         "register": "cis_auditor_look", "check_mode": False, "changed_when": False, "tags": ["always"],
     }  # fmt: skip
 
@@ -183,6 +162,18 @@ def _block(number: int, step: Step, afters: dict[After, str], needs: dict[After,
         block["vars"] = {**block.get("vars", {}), "cis_auditor_needs": _inert(needs[step.after])}
         block["when"] = [*([block["when"]] if path is not None else []), "cis_auditor_needs not in cis_auditor_look.stdout_lines"]
     return {**block, "block": tasks}
+
+
+def _left_out(made: Iterable[Step]) -> Iterator[dict[str, Any]]:
+    """Yield the tasks that note which paths were left out of the steps that were asked for, by their tags."""
+    tags: dict[tuple[str, bool], dict[str, None]] = {}
+    for step in made:
+        path = getattr(step.action, "path", None)
+        if path is not None:
+            tags.setdefault((path, step.effect.disruptive), {}).update(dict.fromkeys(_tags(step)))
+    for (path, _), asked in tags.items():
+        yield {"name": _said(f"Note {path} if it is left out"), "tags": list(asked), "vars": {"cis_auditor_path": _inert(path)},
+               "ansible.builtin.set_fact": _LEAVE_OUT, "when": "cis_auditor_path in cis_auditor_look.stdout_lines"}  # fmt: skip
 
 
 def _labels(step: Step) -> list[str]:
@@ -205,11 +196,13 @@ def _handlers(after: After, name: str) -> list[dict[str, Any]]:
     if not after.service:
         return [{"name": name, "ansible.builtin.command": {"argv": _inert(after.command)}, "changed_when": True}]
     mark = "cis_auditor_restarted_" + re.sub(r"[^A-Za-z0-9]", "_", after.service)
-    what = {"name": after.service, "state": f"{after.verb}ed"}
+    module = {"name": after.service, "state": f"{after.verb}ed", "daemon_reload": True}
+    argv = [*_SHELL, "service_do", after.verb, _inert(after.service)]
+    other = {"ansible.builtin.command": {"argv": argv}, "changed_when": True}
     found = []
-    for way, module, condition in (("systemd", {"ansible.builtin.systemd_service": {**what, "daemon_reload": True}}, _SYSTEMD),
-                                   ("its service manager", {"ansible.builtin.service": what}, f"not {_SYSTEMD}")):  # fmt: skip
-        handler = {"name": f"{name}, by {way}", "listen": name, "when": [condition], **module}
+    for way, task, condition in (("systemd", {"ansible.builtin.systemd_service": module}, _SYSTEMD),
+                                 ("its service manager", other, f"not {_SYSTEMD}")):  # fmt: skip
+        handler = {"name": f"{name}, by {way}", "listen": name, "when": [condition], **task}
         if after.verb == "restart":
             handler["register"] = f"{mark}_{way[:3]}"
         else:
@@ -265,7 +258,7 @@ def _in_place(path: str, steps: Sequence[Step], afters: dict[After, str]) -> dic
     mark = _mark_of(path)
     differs = f"{mark}.rc | default(1) == 0 and {mark}.stdout != ''"
     notify = list(dict.fromkeys(afters[s.after] for s in steps if s.after is not None and not s.after.path))
-    argv = ["/bin/sh", "-c", "{{ cis_auditor_edit }}", _inert(path)]
+    argv = [*_SHELL, "edit", _inert(path)]
     changes = {"stdin": f"{{{{ {mark}_changes | join(cis_auditor_newline) }}}}", "strip_empty_ends": False}
     write: dict[str, Any] = {"name": _said(f"Put the new {path} in place"), **({"notify": notify} if notify else {}),
                              "ansible.builtin.copy": {"content": f"{{{{ {mark}.stdout }}}}", "dest": _inert(path),
@@ -276,6 +269,7 @@ def _in_place(path: str, steps: Sequence[Step], afters: dict[After, str]) -> dic
         "block": [
             {"name": _said(f"Work out what {path} becomes"), "ansible.builtin.command": {"argv": argv, **changes},
              "register": mark, "check_mode": False, "changed_when": False, "ignore_errors": True},
+            {"name": _said(f"Note {path} if it is left out"), "ansible.builtin.set_fact": _LEAVE_OUT, "when": f"{mark} is failed"},
             _copy_aside(path, differs),
             {**write, "when": differs},
         ],

@@ -18,6 +18,7 @@ from auditor.fixes.yamltext import change_of
 #: The parts of the library, in their order, and the functions of each that a step or what follows one calls; those without such
 #: functions are part of every script.
 _PARTS: dict[str, frozenset[str]] = {
+    "prelude": frozenset(),
     "run": frozenset(),
     "paths": frozenset(),
     "changes": frozenset(),
@@ -28,6 +29,18 @@ _PARTS: dict[str, frozenset[str]] = {
     "commands": frozenset({"unless", "command_do"}),
     "services": frozenset({"service_do"}),
 }
+_USE = (
+    "sh SCRIPT --list          what there is to do, in order, with what a person does by hand",
+    "sh SCRIPT --check         what would change; changes nothing; exit 0: nothing, 2: something, 1: something can't be done",
+    "sh SCRIPT                 do what disturbs nothing and reload what can be reloaded",
+    "sh SCRIPT --disruptive    do everything, restarts included",
+    'sh SCRIPT --only CONTROL  only steps of this control, by number, such as 2.2 or "cis-docker 2.2" (repeatable)',
+    "",
+    "A reload or restart that failed is noted in /var/backups/cis-auditor/due/ and done by the next run; exit 1 until then.",
+    "Every file that is changed is copied to /var/backups/cis-auditor/RUN-TIME/ first; restore.sh there puts everything back.",
+    "",
+    "Functions come first. At the end are `begin`, each `step` and what a person does, what follows `after` them, and `finish`.",
+)
 
 
 @cache
@@ -47,7 +60,7 @@ def render(plan: Plan) -> str:
     """Return the script."""
     afters = _afters(plan)
     called = {_action(s.action)[0] for s in plan.steps if not isinstance(s.action, ByHand)} | {_done(after)[0] for after in afters}
-    lines = ["#!/bin/sh", *(f"# {text}" for text in origin(plan, __version__)), ""]
+    lines = ["#!/bin/sh", *(f"# {text}".rstrip() for text in (*origin(plan, __version__), "", *_USE)), ""]
     lines += [part(name) for name, functions in _PARTS.items() if not functions or functions & called]
     lines += [f'begin {quote(words.folder(plan.run))} {quote(line(plan.target))} {quote(plan.kind)} "$@"', ""]
     lines += [_step(number, step, afters) for number, step in enumerate(plan.steps, 1)]

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from auditor.fixes import as_ansible
+from auditor.fixes.steps import After, Effect, HaveLines, KeepBits, Plan, SetFlag, Step
 from tests.support.ansible import Ansible, program
 from tests.support.auditing import Result, audit, auditor, host_entry
 from tests.support.fixing import LooseDockerHost, loose_certificates
+from tests.support.host import Entry
 from tests.support.proofs import DOCKER_ANSIBLE, REMAPPED
 
 pytestmark = pytest.mark.live
@@ -40,6 +43,35 @@ def fixes(host: LooseDockerHost, home: Path, *keys: str) -> Ansible:
     done = auditor(before.folder.parent, "fix", "out", "-o", "fixes", "--format", "ansible,shell")
     assert done.code == 0, done.stderr
     return Ansible(home, host, before.folder.parent / "fixes")
+
+
+def test_a_play_fails_when_all_but_what_was_left_out_is_done(host: LooseDockerHost, tmp_path: Path) -> None:
+    """Here the reload of an engine whose service knows none. What was not asked for is not left out."""
+    reload = After("Reload the engine", service="docker", verb="reload")
+    paths = {"cis-docker 1": "/etc/theirs/a", "cis-docker 2": "/etc/theirs/b", "cis-docker 3": "/etc/theirs/c"}
+    host.place(
+        Entry("/etc/theirs", None, 0o777), Entry("/etc/odd", "a:\t1\n"), *(Entry(path, "x", 0o666) for path in paths.values())
+    )
+    steps = [
+        Step(action=KeepBits(path, 0o600), controls=(c,), subject="s", words=f"Close {path}", effect=Effect(2 * path.endswith("c")))
+        for c, path in paths.items()
+    ]
+    actions = (HaveLines("/etc/reloaded", ("x",)), SetFlag("/etc/odd", "p", "--x", "1"))
+    steps += [Step(action=a, controls=("cis-docker 1",), subject="s", words="w", after=reload) for a in actions]
+    plan = Plan(run="r", target="loose", kind="docker-host", address=host.address, steps=tuple(steps))
+    (tmp_path / "loose.yml").write_text(as_ansible.render(plan))
+    (tmp_path / "inventory.yml").write_text(as_ansible.inventory([plan]))
+    host.run("mv", "/run/systemd", "/run/systemd.away")
+    said = Ansible(tmp_path, host, tmp_path).play("loose", "--tags", "cis-docker-1", code=2)
+    host.run("mv", "/run/systemd.away", "/run/systemd")
+    assert "changed: [loose]" in said.partition("RUNNING HANDLER [Reload the engine, by its service manager]")[2], said
+    last = said.partition("TASK [Say what was left out]")[2]
+    assert "/etc/odd, /etc/theirs/a. /etc/theirs can be written by others than root" in last, said
+    assert "/etc/theirs/b" not in last
+    host.wait_for(lambda: "Reloaded configuration" in host.log("dockerd"), "dockerd to reload")
+    assert "/etc/odd, /etc/theirs/a, /etc/theirs/b. " in Ansible(tmp_path, host, tmp_path).play("loose", "--check", code=2)
+    assert host.run("stat", "-c", "%a", *paths.values()).split() == ["666"] * 3
+    host.remove("/etc/theirs", "/etc/odd", "/etc/reloaded")
 
 
 def test_fail_apply_pass_and_nothing_the_next_time(host: LooseDockerHost, tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 # -- Paths: where they lead, and whether anybody but root could change that. Playbooks have this part too.
-# It needs `why`, $newline, $check, and in $pending the paths that steps before this one see to, each in a line.
 
 # folder_ok FOLDER: it is root's, and nobody else may change what is in it
 folder_ok() {

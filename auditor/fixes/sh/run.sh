@@ -1,34 +1,12 @@
-# sh SCRIPT --list          what there is to do, in order, with what a person does by hand
-# sh SCRIPT --check         what would change; changes nothing; exit 0: nothing, 2: something, 1: something can't be done
-# sh SCRIPT                 do what disturbs nothing and reload what can be reloaded
-# sh SCRIPT --disruptive    do everything, restarts included
-# sh SCRIPT --only CONTROL  only steps of this control, by number, such as 2.2 or "cis-docker 2.2" (repeatable)
-#
-# A reload or restart that failed is noted in /var/backups/cis-auditor/due/ and done by the next run; exit 1 as long as it is due.
-# Every file that is changed is copied to /var/backups/cis-auditor/RUN-TIME/ first; restore.sh there puts everything back.
-#
-# First come the functions, then, at the end, `begin`, each `step` and what a person does, what follows `after` them, and `finish`.
+# -- The run: what is asked for, each step and what follows it, and what came of them.
 
-set -u
-their_path=${PATH-}
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin
-LC_ALL=C
-export PATH LC_ALL
-unset IFS CDPATH
-umask 077
-
-newline='
-'
-check='' disruptive='' list='' only=''
+disruptive='' list='' only=''
 store=/var/backups/cis-auditor lock=/run/cis-auditor-fix.lock
-saved='' pending='' follows='' would=''
+saved='' follows='' would=''
 due=$newline broken=$newline unready=$newline restarted=$newline named=$newline afters=$newline # see `among`
 counted_changed=0 counted_failed=0 counted_left=0 counted_ok=0 counted_hand=0 counted_owed=0
 
-have() { command -v "$1" >/dev/null 2>&1; }
-say() { printf '%s\n' "$*"; }
 tell() { printf '%-13s %s\n' "$1" "$2"; } # tell WORD TEXT: what came of something
-why() { printf '%s\n' "$*"; }  # an action says with this why it failed
 among() { case $1 in *"$newline$2$newline"*) return 0 ;; esac; return 1; } # among LIST WORD: in LIST each word has a line
 one_line() { tr -d '\000-\011\013-\037\177' | tr '\n' ' '; }
 usage() { say "usage: sh $0 [--list | --check] [--disruptive] [--only CONTROL]..."; }

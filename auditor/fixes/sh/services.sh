@@ -1,4 +1,4 @@
-# -- What follows actions (see `after`): services restart or read their files again.
+# -- What follows actions (see `after`): services restart or read their files again. Playbooks have this part too.
 
 # hang_up PROGRAM PIDFILES...: a SIGHUP to the process that one of them names, if that is this program, and on this host itself
 hang_up() {
@@ -23,6 +23,7 @@ hang_up() {
 
 # service_do restart|reload NAME: by the host's service manager
 service_do() {
+  umask 022 # without systemd the service has it from here
   if have systemctl && [ -d /run/systemd/system ]; then
     [ "$1" = reload ] || systemctl daemon-reload || return 1
     systemctl "$1" "$2"
