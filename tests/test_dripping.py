@@ -98,3 +98,16 @@ def test_one_that_does_not_say_who_it_is(tmp_path: Path) -> None:
         for collect in (cluster, engine):
             with pytest.raises(TargetError, match="timeout: "):
                 collect(peer.port, tmp_path)
+
+
+def test_an_engine_over_ssh_that_breaks_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The library says so with an error of no words, and paramiko with a traceback."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with broken.peer(broken.says(b"SSH-2.0-OpenSSH_9.2\r\n", close=True)) as peer:
+        url = f"ssh://root@127.0.0.1:{peer.port}"
+        spec = SimpleNamespace(url=url, tls_ca=None, tls_cert=None, tls_key=None, timeout=5)
+        with pytest.raises(TargetError, match=f"^unreachable: the engine at {url} can't be reached: the SSH server broke off"):
+            collect_engine(spec, frozenset({"engine:info"}))
+    assert "Traceback" not in capfd.readouterr().err

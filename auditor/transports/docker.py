@@ -7,6 +7,7 @@ the environment are ignored. For ssh:// the library reads ``~/.ssh/config``, ask
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import socket
@@ -147,6 +148,8 @@ def _connected(spec: EngineSpec) -> Iterator[_Reader]:
     import paramiko
 
     deadline = time.monotonic() + spec.timeout
+    # What goes wrong is raised and reported; without a handler Python would print paramiko's tracebacks as well.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     try:
         _knock(spec)
         tls: Any = False
@@ -159,8 +162,9 @@ def _connected(spec: EngineSpec) -> Iterator[_Reader]:
         # with a version given the library sends nothing yet
         version = docker.constants.MINIMUM_DOCKER_API_VERSION
         client = docker.APIClient(base_url=spec.url, version=version, timeout=math.ceil(spec.timeout), tls=tls)
-    except (docker.errors.DockerException, paramiko.SSHException, OSError, ValueError) as error:
-        raise TargetError(_unreachable(Reason.UNREACHABLE, str(error) or type(error).__name__, spec.url)) from None
+    except (docker.errors.DockerException, paramiko.SSHException, OSError, EOFError, ValueError) as error:
+        broke = "the SSH server broke off or did not answer" if isinstance(error, EOFError) else type(error).__name__
+        raise TargetError(_unreachable(Reason.UNREACHABLE, str(error) or broke, spec.url)) from None
     # the environment must not decide whom we trust (REQUESTS_CA_BUNDLE outranks the authority named), nor add a proxy or ~/.netrc
     client.trust_env = False
     timed = Timed()
