@@ -7,7 +7,8 @@ from typing import Any
 
 from auditor.facts.docker import Engine
 from auditor.facts.scans import Scans, match
-from auditor.model import Evidence, ScannedImage
+from auditor.holdings import ScannedImage
+from auditor.model import Evidence
 
 #: How many images of a target are kept, the worst first, and how many ports of one.
 MOST, MOST_PORTS = 500, 20

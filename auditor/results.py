@@ -10,6 +10,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
+from auditor.holdings import ScannedImage, Seen
 from auditor.model import (
     AuditRun,
     BenchmarkInfo,
@@ -17,9 +18,7 @@ from auditor.model import (
     Counts,
     Finding,
     Observation,
-    ScannedImage,
     Score,
-    Seen,
     Severity,
     Status,
     TargetKind,

@@ -9,7 +9,8 @@ from typing import Any
 from auditor.facts.docker import Engine
 from auditor.facts.kubernetes import Objects
 from auditor.facts.node import KubernetesVersion
-from auditor.model import Evidence, Fact, Seen
+from auditor.holdings import Seen
+from auditor.model import Evidence, Fact
 
 #: How many things of a kind are kept of a target, and how many characters of a name and of what is said about it.
 MOST, LONGEST = 500, 300

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from auditor.model import ScannedImage, TargetResult
+from auditor.holdings import ScannedImage
+from auditor.model import TargetResult
 
 #: How far an image is exposed, the most first.
 LEVELS = ("privileged and published", "privileged", "published", "running", "not running")

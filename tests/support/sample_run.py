@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from auditor.holdings import Seen
 from auditor.model import (
     AuditRun,
     BenchmarkInfo,
     ControlInfo,
     Finding,
     Observation,
-    Seen,
     Severity,
     Status,
     TargetKind,
