@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -46,7 +45,9 @@ def fix(run: str, output: Path | None, **options: Any) -> None:
     from auditor.cli_history import find_run
     from auditor.terminal import clean
 
-    formats = _formats(options["formats"])
+    formats = session.formats_of(options["formats"], FORMATS)
+    if not formats:
+        raise click.BadParameter(f"names none; known: {', '.join(FORMATS)}", param_hint="--format")
     found, stored = find_run(run, options["store"])
     targets = _targets(found, options["limit"])
     wanted, waived = _failures(found, {t.name for t in targets}, options["only"], with_waived=options["with_waived"])
@@ -82,7 +83,6 @@ def fix(run: str, output: Path | None, **options: Any) -> None:
 
         _write(output / "inventory.yml", inventory(plans), 0o600)
         click.echo(f"written: {clean(str(output / 'inventory.yml'))}")
-    sys.exit(0)
 
 
 def _say_beside(files: Sequence[tuple[str, str, int]]) -> None:
@@ -98,16 +98,6 @@ def _counted(plan: Plan) -> str:
     others = len(plan.steps) - by_hand - disruptive
     off = f"{disruptive} that restart or restrict something (off by default)"
     return f"{others} steps that disturb nothing, {off}, {by_hand} by hand, {len(plan.open)} without a fix"
-
-
-def _formats(words: str) -> list[str]:
-    wanted = list(dict.fromkeys(w.strip() for w in words.split(",") if w.strip()))
-    for word in wanted:
-        if word not in FORMATS:
-            raise click.BadParameter(f"there is no format {word!r}; known: {', '.join(FORMATS)}", param_hint="--format")
-    if not wanted:
-        raise click.BadParameter(f"names none; known: {', '.join(FORMATS)}", param_hint="--format")
-    return wanted
 
 
 def _targets(run: AuditRun, limit: Sequence[str]) -> list[TargetResult]:
@@ -190,7 +180,6 @@ class _Controls:
         library = session.packaged_library()
         self.library: Library = load(library, tailoring).library if tailoring is not None else library
         self.benchmarks: dict[tuple[str, str], Benchmark] = {}
-        self.nodes: dict[str, Any] = {}
 
     def of(self, finding: Finding) -> Any:
         """Return the control of a finding, None where this version has none of that number. Raises `InputError`."""

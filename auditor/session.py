@@ -112,14 +112,15 @@ def inventory_of(path: Path | None) -> Inventory:
     return inventory.load(path) if path is not None else inventory.local_inventory()
 
 
-def formats_of(words: str) -> list[str]:
-    """Return the report formats that a list names."""
+def formats_of(words: str, known: Sequence[str] = ()) -> list[str]:
+    """Return the formats that a list names, of those that are known, by default of reports."""
     import reports
 
+    known = known or tuple(reports.FORMATS)
     wanted = [w.strip() for w in words.split(",") if w.strip()]
     for word in wanted:
-        if word not in reports.FORMATS:
-            raise click.BadParameter(f"there is no format {word!r}; known: {', '.join(reports.FORMATS)}", param_hint="--format")
+        if word not in known:
+            raise click.BadParameter(f"there is no format {word!r}; known: {', '.join(known)}", param_hint="--format")
     return list(dict.fromkeys(wanted))
 
 
