@@ -31,6 +31,8 @@ _SUBJECT = re.compile(
     r"(?P<kind>user|group):(?P<name>[A-Za-z0-9_.@:+/-]{1,253})"
     r"|serviceaccount:(?P<namespace>[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)/(?P<account>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)"
 )
+#: Names of Kubernetes' for more than who audits.
+_EVERYBODY = ("system:authenticated", "system:unauthenticated", "system:anonymous", "system:serviceaccounts")
 #: To sudoers such a name is one of its own for a list of accounts, unless it stands in quotes.
 _ALIAS = re.compile(r"[A-Z][A-Z0-9_]*")
 _LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
@@ -51,6 +53,8 @@ class Subject:
         if match is None:
             raise ValueError(f"{text!r} is none of user:NAME, group:NAME and serviceaccount:NAMESPACE/NAME")
         if match["kind"]:
+            if match["name"] in _EVERYBODY:
+                raise ValueError(f"{text!r} is everybody: name an account or a group of the audit's own")
             return cls(match["kind"], match["name"])
         return cls("serviceaccount", match["account"], match["namespace"])
 

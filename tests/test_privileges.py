@@ -293,6 +293,8 @@ def test_why_sudo_refused(words: str, told: str) -> None:
         (("--ssh", "--subject", "user:ALL=(ALL)"), "is none of user:NAME"),
         (("--ssh", "--subject", "user:+a"), "user:NAME or group:NAME"),
         (("--ssh", "--subject", "user:ALL"), "ALL means everybody"),
+        (("--kubernetes", "--subject", "group:system:authenticated"), "is everybody"),
+        (("--kubernetes", "--subject", "user:system:anonymous"), "is everybody"),
         (("--kubernetes", "--benchmark", "cis-docker"), "no selected control asks a cluster anything"),
         (("--ssh", "--only", "no-such"), "there is no control 'no-such'"),
         (("--ssh", "-o", "/proc/nonexistent/file"), "can't be written"),
