@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.credentials import Credentials, resolve
 from auditor.facts import answers
@@ -25,6 +25,9 @@ from auditor.model import Evidence, Fact, Problem, Reason, TargetStatus
 from auditor.transports import local
 from auditor.transports.base import TargetError
 from auditor.yamlfile import InputError, Mistake
+
+if TYPE_CHECKING:
+    from auditor.transports.logins import Hops
 
 #: What is asked whatever the controls need: who answers.
 HOST_ALWAYS: frozenset[Fact] = frozenset({System(), Processes()})
@@ -178,17 +181,23 @@ def _affordable(jobs: int) -> int:
     return max(1, jobs)
 
 
+def hops(inventory: Inventory, credentials: Credentials) -> Hops:
+    """Return what finds the logins for an inventory's hosts. Raises `InputError` for an ssh_config that can't be read."""
+    from auditor.transports.logins import Hops
+
+    try:
+        return Hops(inventory, secrets=credentials.of)
+    except TargetError as error:
+        raise InputError([Mistake("ssh_config", 0, 0, error.problem.detail)]) from None
+
+
 class _Ssh:
     """The SSH side, made (and paramiko imported) only when a target needs it."""
 
     def __init__(self, inventory: Inventory, credentials: Credentials, rate: float | None) -> None:
-        from auditor.transports.logins import Hops
         from auditor.transports.ssh import Connections
 
-        try:
-            self.hops = Hops(inventory, secrets=credentials.of)
-        except TargetError as error:
-            raise InputError([Mistake("ssh_config", 0, 0, error.problem.detail)]) from None
+        self.hops = hops(inventory, credentials)
         self.connections = Connections(rate=rate)
 
 

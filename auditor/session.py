@@ -152,13 +152,17 @@ def plan(chosen: Inventory, library: Library, selection: Selection, options: dic
     """Settle what is audited against what, so that whatever is wrong with it is said before anything is done."""
     from auditor import inventory
     from auditor.audit import Plan
+    from auditor.collect import hops
     from auditor.credentials import resolve
 
     kept, excluded = inventory.limit(chosen, options["limit"])
     if not kept.specs():
         raise click.UsageError("the inventory names no target")
     benchmarks = selection.resolve(library)
-    return Plan(kept, excluded, benchmarks, selected(options), resolve(kept))
+    credentials = resolve(kept)
+    if any(h.transport == "ssh" for h in kept.hosts):
+        hops(kept, credentials)
+    return Plan(kept, excluded, benchmarks, selected(options), credentials)
 
 
 @contextlib.contextmanager

@@ -236,3 +236,14 @@ def test_finding_out_that_a_folder_can_be_written_makes_no_file_elsewhere(tmp_pa
     session.check_writable(tmp_path / "out")
     assert not (tmp_path / "elsewhere").exists()
     assert [p.name for p in (tmp_path / "out").iterdir()] == [".write-test"]
+
+
+def test_an_ssh_config_that_can_not_be_read_begins_no_run(tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("nonsense\n")
+    (tmp_path / "i.yaml").write_text("hosts: [{name: a}]\n")
+    done = auditor(tmp_path, "audit", "-i", "i.yaml", "-o", "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a line in it is no option with a value" in done.stderr
+    assert "no run is stored" in auditor(tmp_path, "history").stdout + auditor(tmp_path, "report").stderr
+    assert not (tmp_path / "out").exists()
