@@ -393,6 +393,8 @@ def main() -> NoReturn:
     except Exception as error:
         if type(error).__name__ not in ("StoreError", "TakenOverError", "ReportError"):
             raise
-        click.echo(str(error), err=True)
+        from auditor.terminal import clean
+
+        click.echo(clean(str(error), 2000), err=True)  # a server's words may be in it
         sys.exit(2)
     sys.exit(0)
