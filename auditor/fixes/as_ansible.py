@@ -101,7 +101,7 @@ def render(plan: Plan) -> str:
     cluster = plan.kind == "cluster"
     made = [(n, step) for n, step in enumerate(plan.steps, 1) if not isinstance(step.action, ByHand)]
     by_hand = [step for step in plan.steps if isinstance(step.action, ByHand)]
-    afters = {step.after: _said(step.after.words) for _, step in made if step.after is not None}
+    afters = {after: _said(after.words) for after in plan.afters}
     paths = list(dict.fromkeys(path for _, s in made if (path := getattr(s.action, "path", None)) is not None))
     files: dict[str, list[Step]] = {}  # with the changes that ``yaml_edit`` makes
     for _, step in made:
@@ -124,9 +124,7 @@ def render(plan: Plan) -> str:
         parts = ["prelude", "paths", *["yaml"] * bool(files), *["services"] * services, "playbook"]
         play["vars"] = {"cis_auditor_shell": _Inert("\n".join(map(part, parts))), "cis_auditor_newline": "\n"}
     play["tasks"] = tasks
-    # A restart makes a reload of the same program needless, so restarts come first.
-    ordered = sorted((a for a in afters if not a.path), key=lambda a: not (a.service and a.verb == "restart"))
-    play["handlers"] = [handler for after in ordered for handler in _handlers(after, afters[after])]
+    play["handlers"] = [handler for after, name in afters.items() if not after.path for handler in _handlers(after, name)]
     if paths:  # after the handlers, so that all that could be done was done
         play["post_tasks"] = [{"name": "Say what was left out", "tags": ["always"], "ansible.builtin.fail": {"msg": _LEFT_OUT},
                                "when": "cis_auditor_left_out is defined"}]  # fmt: skip

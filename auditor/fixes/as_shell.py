@@ -58,24 +58,17 @@ def quote(text: str) -> str:
 
 def render(plan: Plan) -> str:
     """Return the script."""
-    afters = _afters(plan)
-    called = {_action(s.action)[0] for s in plan.steps if not isinstance(s.action, ByHand)} | {_done(after)[0] for after in afters}
+    called = {_action(s.action)[0] for s in plan.steps if not isinstance(s.action, ByHand)} | {_done(a)[0] for a in plan.afters}
     lines = ["#!/bin/sh", *(f"# {text}".rstrip() for text in (*origin(plan, __version__), "", *_USE)), ""]
     lines += [part(name) for name, functions in _PARTS.items() if not functions or functions & called]
     lines += [f'begin {quote(words.folder(plan.run))} {quote(line(plan.target))} {quote(plan.kind)} "$@"', ""]
-    lines += [_step(number, step, afters) for number, step in enumerate(plan.steps, 1)]
-    # A restart makes a reload of the same program needless, so restarts come first.
-    for name, after in sorted({name: after for after, name in afters.items()}.items(), key=lambda a: a[1].verb != "restart"):
-        effect = max(s.effect for s in plan.steps if s.after is not None and afters[s.after] == name)
+    lines += [_step(number, step) for number, step in enumerate(plan.steps, 1)]
+    for name, after in {_name(after): after for after in plan.afters}.items():
+        effect = max(s.effect for s in plan.steps if s.after is not None and _name(s.after) == name)
         lines.append(_words("after", name, DISTURBS[effect], line(after.words), *_done(after)))
     lines += [f"# without a fix: {line(label)} {line(title)}" for label, title, _ in plan.open]
     lines.append(_words("finish", str(len(plan.open))))
     return "\n".join(lines) + "\n"
-
-
-def _afters(plan: Plan) -> dict[After, str]:
-    """Return the name of all that follows steps, in their order."""
-    return {step.after: _name(step.after) for step in plan.steps if step.after is not None}
 
 
 def _name(after: After) -> str:
@@ -91,14 +84,14 @@ def _words(head: str, *rest: str) -> str:
     return " ".join((head, *map(quote, rest)))
 
 
-def _step(number: int, step: Step, afters: dict[After, str]) -> str:
+def _step(number: int, step: Step) -> str:
     controls = ";".join(line(c) for c in step.controls)
     effect = DISTURBS[step.effect]
     said = [f"# {line(step.caution, 2000)}"] if step.caution else []
     if isinstance(step.action, ByHand):
         called = _words("by_hand", str(number), effect, controls, line(step.action.words, 2000), *words.lines(step.action))
         return "\n".join([*said, called, ""])
-    name = afters[step.after] if step.after is not None else ""
+    name = _name(step.after) if step.after is not None else ""
     called = _words("step", str(number), effect, controls, line(step.words), name, *_action(step.action))
     return "\n".join([*said, called, ""])
 

@@ -175,3 +175,8 @@ class Plan:
     address: str
     steps: tuple[Step, ...]
     open: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def afters(self) -> tuple[After, ...]:
+        """What follows the steps, each once; reloads last, which a restart of the same service makes needless."""
+        return tuple(sorted(dict.fromkeys(s.after for s in self.steps if s.after is not None), key=lambda a: a.verb == "reload"))
