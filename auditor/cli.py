@@ -5,7 +5,9 @@ Everything heavy is imported by the command that needs it, so that ``--help`` an
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import resource
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -372,6 +374,8 @@ def main() -> NoReturn:
     """Run the command line; what a user can cause is one clear line each and exit code 2, never a traceback."""
     from auditor.yamlfile import InputError
 
+    with contextlib.suppress(OSError, ValueError):  # should it crash, no file of its memory, in which keys and passwords are
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     gc.set_threshold(50_000)  # modules, controls and evidence stay to the end: looking through them again and again finds nothing
     try:
         cli(standalone_mode=False)

@@ -247,3 +247,28 @@ def test_an_ssh_config_that_can_not_be_read_begins_no_run(tmp_path: Path) -> Non
     assert "a line in it is no option with a value" in done.stderr
     assert "no run is stored" in auditor(tmp_path, "history").stdout + auditor(tmp_path, "report").stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_crash_leaves_no_file_of_the_memory(tmp_path: Path) -> None:
+    """Passwords and tokens are in it."""
+    os.mkfifo(tmp_path / "i.yaml")
+    command = [
+        "/bin/sh",
+        "-c",
+        'ulimit -c "$(ulimit -H -c)"; exec "$0" "$@"',
+        sys.executable,
+        "-m",
+        "auditor",
+        "audit",
+        "-i",
+        "i.yaml",
+    ]
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE) as process:
+        with (tmp_path / "i.yaml").open("w") as inventory:  # which it waits for
+            (line,) = [
+                w for w in Path(f"/proc/{process.pid}/limits").read_text().splitlines() if w.startswith("Max core file size")
+            ]
+            inventory.write("hosts: []\n")
+        process.communicate(timeout=60)
+    assert line.split()[4] == "0", line
