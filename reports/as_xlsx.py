@@ -36,20 +36,29 @@ _WIDTHS = {
 
 def render(run: AuditRun) -> Iterator[bytes]:
     """Yield the workbook. The same run gives the same bytes."""
-    with tempfile.TemporaryFile() as out:
-        _write(run, out)
+    # The sheets are in a folder of their own until the end, so that a full disk keeps nothing of them.
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile(dir=folder) as out:
+        _write(run, out, folder)
         out.seek(0)
         yield from iter(lambda: out.read(_PART), b"")
 
 
-def _write(run: AuditRun, out: IO[bytes]) -> None:
+def _write(run: AuditRun, out: IO[bytes], folder: str) -> None:
     from xlsxwriter import Workbook
 
-    whole, known = plain.complete(run), plain.entries(run)
     # Rows go to disk as they come, so that memory stays flat; every text is a text, whatever it looks like.
-    book = Workbook(
-        out, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
-    )
+    plainly = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+    book = Workbook(out, {"constant_memory": True, "tmpdir": folder, **plainly})
+    try:
+        _fill(book, run)
+        book.close()
+    except BaseException:
+        book.fileclosed = True  # else its end would be tried again, and complained about
+        raise
+
+
+def _fill(book: Any, run: AuditRun) -> None:
+    whole, known = plain.complete(run), plain.entries(run)
     try:
         finished = datetime.fromisoformat(run.finished).astimezone(UTC).replace(tzinfo=None)
     except ValueError:
@@ -76,7 +85,6 @@ def _write(run: AuditRun, out: IO[bytes]) -> None:
     _sheet(book, heading, "Tailoring", rows.CHANGE, rows.changes(run))
     _sheet(book, heading, "Waivers", rows.WAIVER, rows.waivers(run))
     _sheet(book, heading, "Attestations", rows.ATTESTATION, rows.attestations(run))
-    book.close()
 
 
 def _subjects(run: AuditRun) -> Iterator[rows.Row]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import re
+import tempfile
+from pathlib import Path
 
 import openpyxl
 import pytest
@@ -136,3 +139,17 @@ def test_findings_of_unknown_benchmarks_and_controls_are_kept() -> None:
         text = b"".join(rendered(format_, run).values()).decode().replace("\\", "")
         assert "A stranger" in text, format_
         assert "99.9" in text, format_
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaves the files open
+def test_a_workbook_that_a_full_disk_stops_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sheet's rows are in a file until the end; that they stay would keep the disk full, with findings."""
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(rows, "targets", full)
+    with pytest.raises(OSError, match="No space left"):
+        only("xlsx")
+    assert list(tmp_path.iterdir()) == []
