@@ -107,14 +107,12 @@ def render(plan: Plan) -> str:
     for _, step in made:
         if isinstance(step.action, SetFlag | SetKey) and change_of(step.action):
             files.setdefault(step.action.path, []).append(step)
-    tasks: list[dict[str, Any]] = [_time(plan.run), _look(paths, made)] if paths else []
+    tasks: list[dict[str, Any]] = [_time(plan.run), _look(paths)] if paths else []
     services = any(after.service for after in afters)
     if services:
         tasks.append({"name": "Look for systemd", "tags": ["always"], "register": "cis_auditor_systemd",
                       "ansible.builtin.stat": {"path": "/run/systemd/system"}})  # fmt: skip
-    # What a file of our own takes away (flags) must be gone before others say the same: without that file they would do harm.
-    needs = {s.after: s.action.path for _, s in made if s.after is not None and isinstance(s.action, HaveLines) and s.action.whole}
-    tasks += [_block(number, step, afters, needs) for number, step in made]
+    tasks += _blocks(made, paths, afters)
     tasks += [_in_place(path, steps, afters) for path, steps in files.items()]
     tasks += _left_out(step for _, step in made)
     tasks += [_message(step) for step in by_hand]
@@ -122,7 +120,9 @@ def render(plan: Plan) -> str:
                             "become": not cluster, "gather_facts": False}  # fmt: skip
     if paths or services:
         parts = ["prelude", "paths", *["yaml"] * bool(files), *["services"] * services, "playbook"]
-        play["vars"] = {"cis_auditor_shell": _Inert("\n".join(map(part, parts))), "cis_auditor_newline": "\n"}
+        pending = dict.fromkeys(s.action.path for _, s in made if isinstance(s.action, KeepBits | Own))
+        play["vars"] = {"cis_auditor_shell": _Inert("\n".join(map(part, parts))), "cis_auditor_newline": "\n",
+                        "cis_auditor_pending": _inert(list(pending))}  # fmt: skip
     play["tasks"] = tasks
     play["handlers"] = [handler for after, name in afters.items() if not after.path for handler in _handlers(after, name)]
     if paths:  # after the handlers, so that all that could be done was done
@@ -138,14 +138,32 @@ def _time(run: str) -> dict[str, Any]:
     return {"name": "Choose where back-ups go", "tags": ["always"], "ansible.builtin.set_fact": {"cis_auditor_backup": where}}
 
 
-def _look(paths: Sequence[str], made: Sequence[tuple[int, Step]]) -> dict[str, Any]:
-    """Return the task that finds out which paths nobody but root can have tampered with."""
-    pending = "".join(f"{s.action.path}\n" for _, s in made if isinstance(s.action, KeepBits | Own))
+def _look(paths: Sequence[str]) -> dict[str, Any]:
+    """Return the task that finds out which paths nobody but root can have tampered with.
+
+    In check mode folders count as put right that a step sees to. The input is never empty: the command would be given Ansible's.
+    """
+    pending = "{{ (cis_auditor_pending if ansible_check_mode else []) | join(cis_auditor_newline) ~ cis_auditor_newline }}"
     return {
         "name": "Look for paths that others could put other files in the place of, or that have a second name: these are left out",
-        "ansible.builtin.command": {"argv": [*_SHELL, "look", *map(_inert, paths)], "stdin": _inert(pending)},
+        "ansible.builtin.command": {"argv": [*_SHELL, "look", *map(_inert, paths)], "stdin": pending},
         "register": "cis_auditor_look", "check_mode": False, "changed_when": False, "tags": ["always"],
     }  # fmt: skip
+
+
+def _blocks(made: Sequence[tuple[int, Step]], paths: Sequence[str], afters: dict[After, str]) -> Iterator[dict[str, Any]]:
+    """Yield the tasks of all steps. Once steps may have put a folder right, what is in it is looked at anew."""
+    # What a file of our own takes away (flags) must be gone before others say the same: without that file they would do harm.
+    needs = {s.after: s.action.path for _, s in made if s.after is not None and isinstance(s.action, HaveLines) and s.action.whole}
+    fresh: set[str] = set()
+    for number, step in made:
+        path = str(getattr(step.action, "path", ""))
+        if any(path.startswith(f"{folder}/") for folder in fresh):
+            yield _look(paths)
+            fresh.clear()
+        yield _block(number, step, afters, needs)
+        if isinstance(step.action, KeepBits | Own):
+            fresh.add(path)
 
 
 def _block(number: int, step: Step, afters: dict[After, str], needs: dict[After, str]) -> dict[str, Any]:
