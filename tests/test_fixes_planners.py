@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -222,6 +223,18 @@ def test_an_empty_plan_is_a_playbook_too() -> None:
     (play,) = yaml.safe_load(as_ansible.render(empty))
     assert play["hosts"] == "web-1"
     assert as_shell.render(empty)
+
+
+@pytest.mark.parametrize("step", evil_plan().steps, ids=lambda s: type(s.action).__name__)
+def test_a_script_has_the_functions_that_it_calls(step: Step) -> None:
+    for after in (step.after, After("", service="docker"), After("", path="/etc/p.yaml")):
+        plan = dataclasses.replace(evil_plan(), steps=(dataclasses.replace(step, after=after),))
+        library, _, calls = as_shell.render(plan).partition("\nbegin ")
+        place = {"step": 6, "after": 4, "by_hand": 0, "finish": 0}
+        said = shlex.split(calls, comments=True)
+        called = {said[i + place[word]] for i, word in enumerate(said) if word in place}
+        assert called > {"finish"}
+        assert [name for name in called if f"\n{name}() {{" not in library] == []
 
 
 def test_modes_only_lose_bits() -> None:

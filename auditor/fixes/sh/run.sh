@@ -2,8 +2,12 @@
 
 disruptive='' list='' only=''
 store=/var/backups/cis-auditor lock=/run/cis-auditor-fix.lock
-saved='' follows='' would=''
-due=$newline broken=$newline unready=$newline restarted=$newline named=$newline afters=$newline # see `among`
+saved=''   # where this run's copies are
+follows='' # the `after` of the step that is being done
+would=''   # yes where --check found something to do after steps
+# Lists (see `among`) of what is `after` steps: of all, of those that were asked for, that changed something, that failed, and those
+# whose other steps must not be done; and of the services that were restarted.
+afters=$newline named=$newline due=$newline broken=$newline unready=$newline restarted=$newline
 counted_changed=0 counted_failed=0 counted_left=0 counted_ok=0 counted_hand=0 counted_owed=0
 
 tell() { printf '%-13s %s\n' "$1" "$2"; } # tell WORD TEXT: what came of something
@@ -201,11 +205,12 @@ forget() {
   rmdir -- "$store/due" 2>/dev/null || :
 }
 
+# say_owed AFTER: that it is still due, if it is
 say_owed() {
   [ ! -f "$store/due/$1" ] || tell '' "it stays due; if you do it by hand, remove $store/due/$1"
 }
 
-# finish OPEN: the last line; OPEN is how many failures have no fix
+# finish OPEN: say what it all came to, and exit; OPEN is how many failures have no fix
 finish() {
   [ -z "$list" ] || exit 0
   for one in "$store"/due/*; do # what another script left
@@ -226,6 +231,7 @@ finish() {
   exit 0
 }
 
+# say_back: how to put back what was changed, if anything was
 say_back() {
   if [ ! -d "$saved" ]; then :
   elif [ "$kind" = cluster ]; then say "what was before stands in $saved/changes"
