@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from auditor.fixes.as_shell import render
 from auditor.fixes.steps import After, HaveLines, Plan, Step
 from tests.support.auditing import Result, audit, auditor, host_entry
 from tests.support.fixing import PLAIN, LooseDockerHost, loose_certificates
-from tests.support.host import ENVIRONMENT
+from tests.support.fixing_script import rerun
 from tests.support.proofs import DOCKER_DISRUPTIVE, DOCKER_QUIET
 from tests.support.proofs import REMAPPED as ALONE
 
@@ -51,10 +50,7 @@ class Fixing:
         return script
 
     def apply(self, *options: str, shell: str = "sh") -> tuple[int, str]:
-        argv = self.host.enter([shell, "/root/fix.sh", *options])
-        done = subprocess.run(argv, capture_output=True, env=ENVIRONMENT, check=False, timeout=60, text=True)
-        assert not done.stderr, done.stderr
-        return done.returncode, done.stdout
+        return rerun(self.host, *options, shell=shell)
 
     def state(self) -> dict[str, tuple[object, ...]]:
         """Return every file that was ever changed, and the containers' limits."""

@@ -5,7 +5,6 @@ The node's programs are stand-ins, and the test does what the kubelet does: it s
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import yaml
 from tests.support.ansible import Ansible
 from tests.support.auditing import Result, audit, auditor, host_entry
 from tests.support.fixing_node import LooseKubeNode
-from tests.support.host import ENVIRONMENT
+from tests.support.fixing_script import rerun
 from tests.support.proofs import ANSIBLE, NODE
 
 pytestmark = pytest.mark.live
@@ -42,10 +41,7 @@ class Fixing:
         return audit(where, [host_entry(self.node)], "--no-sign", "--benchmark", BENCHMARK)
 
     def apply(self, *options: str) -> tuple[int, str]:
-        argv = self.node.enter(["sh", "/root/fix.sh", *options])
-        done = subprocess.run(argv, capture_output=True, env=ENVIRONMENT, check=False, timeout=60, text=True)
-        assert not done.stderr, done.stderr
-        return done.returncode, done.stdout
+        return rerun(self.node, *options)
 
     def state(self) -> dict[str, tuple[object, ...]]:
         return {k: v[:5] for k, v in self.node.files(ignore=ALIVE).items() if not k.startswith("/var/backups")}
