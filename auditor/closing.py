@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from auditor import catalogue, recheck
@@ -25,11 +25,13 @@ class Closing:
         self._selection = selection
         self._register = benchmarks.tailoring.register(started, _narrowed(selection))
         self._chosen: dict[str, dict[str, Choice]] = {}
+        self._audited = False
 
     def add(self, entry: Entry, findings: Iterable[Finding] | None = None) -> list[Finding]:
         """Take a target in; return its findings (or those of ``findings``) with the marks of waivers and attestations."""
         for ref, choice in entry.chosen:
             self._chosen.setdefault(ref, {})[entry.name] = choice
+        self._audited |= entry.target.status is TargetStatus.AUDITED
         self._register.targets[entry.name] = entry.target.groups
         if entry.target.status in (TargetStatus.UNREACHABLE, TargetStatus.FAILED):
             self._register.lost.add(entry.name)
@@ -63,7 +65,18 @@ class Closing:
             for name, choice in self._chosen.get(benchmark.ref, {}).items():
                 if choice.warning:
                     said.setdefault(choice.warning, []).append(name)
-        return (*recheck.notices(self._selection), *(f"{some(named)}: {warning}" for warning, named in said.items()))
+        warned = (f"{some(named)}: {warning}" for warning, named in said.items())
+        return (*recheck.notices(self._selection), *self._idle(), *warned)
+
+    def _idle(self) -> Iterator[str]:
+        """Say which benchmarks were asked for by name and judged nothing; of the default ones some are for other targets."""
+        if not self._audited or self._selection.get("recheck"):
+            return
+        used = {ref.partition("@")[0] for ref in self._chosen}
+        able = {b.name for b in self._benchmarks.all() if b.controls}
+        for name in dict.fromkeys(ref.partition("@")[0] for ref in self._selection.get("benchmarks", ())):
+            if name in able - used:
+                yield f"{name} was asked for, and none of its controls is for a target that was audited: nothing was judged by it."
 
     def registers(self) -> Registers:
         """Return the registers of tailoring, waivers and attestations."""

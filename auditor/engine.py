@@ -8,6 +8,11 @@ from typing import Any
 from auditor.model import STATUS_RANK, Benchmark, Control, Evidence, Fact, Facts, Finding, Observation, Outcome, Problem, Status
 
 
+#: What controls may be for, by the transport of a target: a cluster or an engine is reached by its API, any other is a whole host.
+_MEANT = {"kubernetes": ("cluster",), "docker": ("docker-host",)}
+_HOST = ("docker-host", "node")
+
+
 def needs(benchmarks: Iterable[Benchmark], target: str) -> frozenset[Fact]:
     """Return every fact that the controls for one kind of target need.
 
@@ -25,13 +30,13 @@ def needs(benchmarks: Iterable[Benchmark], target: str) -> frozenset[Fact]:
 
 def judge(benchmarks: Iterable[Benchmark], evidence: Evidence) -> list[Finding]:
     """Return a finding for every control that is meant for this kind of target, in the benchmarks' order."""
-    cluster = evidence.target.transport == "kubernetes"
+    meant = _MEANT.get(evidence.target.transport, _HOST)
     facts = Remembered(evidence)
     return [
         finding(benchmark, control, evidence.target.name, outcome(control, facts))
         for benchmark in benchmarks
         for control in benchmark.controls
-        if (control.target == "cluster") == cluster
+        if control.target in meant
     ]
 
 

@@ -188,13 +188,13 @@ def test_missing_evidence_is_an_error_with_its_reason() -> None:
     assert absent.observations[0].actual.startswith("absent: ")
 
 
-def test_a_cluster_gets_the_clusters_controls_and_hosts_the_others() -> None:
+def test_clusters_and_engines_get_the_controls_of_their_kind_and_hosts_those_of_both_others() -> None:
     benchmarks = [benchmark(*(control(Says((PASS,)), target=t, id_=t) for t in ("docker-host", "node", "cluster")))]
     by = {t: [f.id for f in judge(benchmarks, Evidence(Target("t", t)))] for t in ("ssh", "local", "docker", "kubernetes")}
     assert by == {
         "ssh": ["docker-host", "node"],
         "local": ["docker-host", "node"],
-        "docker": ["docker-host", "node"],
+        "docker": ["docker-host"],
         "kubernetes": ["cluster"],
     }
 

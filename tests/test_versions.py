@@ -354,3 +354,23 @@ def test_what_a_user_calls_a_kubelet_is_not_run_as_root(start: Start) -> None:
     """Else whoever may start a program on the host gets root by the next audit."""
     pid = start("kubelet", "Kubernetes v1.31.4", uid=65534)
     assert "runs without root" in ask(SHELLS[0])[pid]["problem"]["detail"]
+
+
+def test_a_benchmark_that_was_asked_for_and_judged_nothing_is_said() -> None:
+    """None of it is for an engine's API, nor is CIS Docker for a cluster; by default nothing is said of it."""
+    engine, shop = Evidence(Target("ci", "docker"), "", {}), cluster("v1.35.0")
+    for asked, bundles, said in (
+        ((NAME,), (engine,), [f"{NAME} was asked for"]),
+        (("cis-docker@1.8.0", NAME), (shop,), ["cis-docker was asked for"]),
+        (("cis-docker", NAME), (engine, shop), []),
+        ((), (engine,), []),
+    ):
+        judge = Judge(Selection(asked).resolve(LIBRARY), {"benchmarks": list(asked)})
+        for found in bundles:
+            judge.add(found)
+        notices = judge.run([b.target.name for b in bundles]).notices
+        assert [n.partition(", ")[0] for n in notices if "judged" in n] == said
+    lost = Evidence(engine.target, "", {}, TargetStatus.UNREACHABLE, Problem(Reason.TIMEOUT, "no answer"))
+    judge = Judge(Selection((NAME,)).resolve(LIBRARY), {"benchmarks": [NAME]})
+    judge.add(lost)
+    assert judge.run(["ci"]).notices == (), "what it would have been judged by is not known"
