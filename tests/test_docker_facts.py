@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,16 @@ def test_urls(before: str, after: str) -> None:
 def test_secrets_by_shape(text: str) -> None:
     assert "hunter2" not in redact_text(text)
     assert "hunter2" not in redact_args(["--log-opt", text])[1]
+
+
+@given(st.text(min_size=1, max_size=12), st.sampled_from(["password", "apiToken", "DB_PASS"]))
+def test_a_quoted_secret_is_taken_out_whole(rest: str, name: str) -> None:
+    secret = f"zq{rest}qz"
+    for text in (json.dumps({"a": {name: secret}, "b": 1}), json.dumps({name: [secret]}), f"x --{name}={shlex.quote(secret)} --y z",
+                 f"{name}: {json.dumps(secret)}", f"-e {name}={shlex.quote(secret)}"):  # fmt: skip
+        left = redact_text(text)
+        assert "qz" not in left, text
+        assert "zq" not in left
 
 
 def test_other_shapes() -> None:

@@ -46,8 +46,8 @@ _DOTTED = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]*+)++"
 _JWT = re.compile(r"\beyJ(?=[A-Za-z0-9_-]{5})")
 # A name and what is between it and its value: ``name=``, ``"name": ``, also in a text in a text (``\"name\":``), or ``--name ``.
 _NAME = re.compile(r"""(?<![\w.-])(?:([\w.-]++)(\\?["']?\s{0,3}+[=:]\s{0,3}+)|(--[\w.-]++)\s++(?!-))""")
-# A quoted value may be cut off.
-_VALUE = re.compile(r"""\\"[^"]*+"?|\$?"(?:[^"\\]++|\\.)*+"?|\$?'[^']*+'?|[^\s,;&"']++""", re.DOTALL)
+# A value is made of quoted and other parts, as in a shell's word; what is quoted may be cut off.
+_VALUE = re.compile(r"""\\"[^"]*+"?|(?:"(?:[^"\\]++|\\.?)*+"?|'[^']*+'?|[^\s,;&"']++)++""", re.DOTALL)
 # The header of a request says first what sort of credentials follows.
 _CREDENTIALS = re.compile(r"""[A-Za-z][\w-]*+[ ]++[^\s,;&"']++""")
 
