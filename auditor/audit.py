@@ -372,20 +372,44 @@ def consume(stream: Iterable[Evidence], judge: Judge, progress: Progress, folder
     unkept: list[str] = []
     try:
         for found in stream:
-            if folder is not None:
-                try:
-                    evidence.save(found, folder)
-                except OSError as error:  # a full disk; the verdicts must not be lost with the bundle
-                    unkept.append(f"the evidence of {found.target.name} was not kept: {error.strerror}")
+            found = _kept(found, folder, unkept) if folder is not None else found  # noqa: PLW2901 - what it comes to
             if found.target.nodes:
                 judge.expect(found)
                 held[found.target.name] = found
             else:
-                progress.target(found, judge.add(found))
+                progress.target(*_judged(judge, found))
             for name in [n for n in held if judge.ready(n)]:
-                cluster = held.pop(name)
-                progress.target(cluster, judge.add(cluster))
+                progress.target(*_judged(judge, held.pop(name)))
     finally:
         for cluster in held.values():
-            progress.target(cluster, judge.add(cluster))
+            progress.target(*_judged(judge, cluster))
     return unkept
+
+
+#: What Python raises where an answer is of a form that nobody thought of.
+_ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def _kept(found: Evidence, folder: Path, unkept: list[str]) -> Evidence:
+    """Keep evidence as a bundle; return it, or what is left of it where it can't be written at all."""
+    try:
+        evidence.save(found, folder)
+    except OSError as error:  # a full disk; the verdicts must not be lost with the bundle
+        unkept.append(f"the evidence of {found.target.name} was not kept: {error.strerror}")
+    except _ODD as error:
+        return _kept(_useless(found, error), folder, unkept)
+    return found
+
+
+def _judged(judge: Judge, found: Evidence) -> tuple[Evidence, list[Finding]]:
+    """Judge a target; one whose answers can't be worked with has failed, and the others must not be lost with it."""
+    try:
+        return found, judge.add(found)
+    except _ODD as error:
+        useless = _useless(found, error)
+        return useless, judge.add(useless)
+
+
+def _useless(found: Evidence, error: Exception) -> Evidence:
+    detail = f"its answers can't be worked with ({type(error).__name__}: {error})"[:500]
+    return Evidence(found.target, found.collected_at, {}, TargetStatus.FAILED, Problem(Reason.UNPARSABLE, detail))

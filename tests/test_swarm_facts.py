@@ -169,3 +169,9 @@ def test_a_certificate_of_no_known_version_is_a_value_error() -> None:
 def test_what_an_engine_says_instead_of_an_answer_need_be_no_utf8() -> None:
     assert swarm.decode_error(b'{"message": "no \xa0 manager"}') == ""
     assert swarm.decode_error(b'{"message": "no manager"}') == "no manager"
+
+
+def test_a_port_of_many_digits_is_none() -> None:
+    """Such a number can't be written as JSON: it ended the audit of all hosts."""
+    with pytest.raises(ValueError, match="the port 'FFFFFFFFFF' is none"):
+        swarm.listeners("socket:[7]", f"tcp\n0: 0100007F:{'F' * 5000} 00000000:0000 0A 0 0 0 0 0 7\n")

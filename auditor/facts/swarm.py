@@ -162,6 +162,8 @@ def listeners(links: str, bound: str) -> list[dict[str, Any]]:
             table = words[0]
         elif len(words) > 9 and words[9] in own and (table.startswith("udp") or words[3] == "0A"):
             address, _, port = words[1].partition(":")
+            if len(port) != 4:
+                raise ValueError(f"the port {port[:10]!r} is none")
             found.add((table.rstrip("6"), _address(address), int(port, 16)))
     return [{"protocol": p, "address": a, "port": n} for p, a, n in sorted(found, key=lambda f: (f[2], f[0], f[1]))]
 
