@@ -232,6 +232,8 @@ def kubernetes(
             raise refuse(spec.name, "transport: local would audit the pod; name the node's address and log in over SSH")
         if isinstance(spec, EngineSpec) and spec.url.startswith("unix:"):
             raise refuse(spec.name, "a pod has no engine's socket; name the host and log in over SSH")
+        if isinstance(spec, HostSpec) and (spec.ssh.password_env or spec.ssh.passphrase_env):
+            raise refuse(spec.name, "a pod has no such variable; name a file of the secret, such as password_file: ~/.ssh/password")
     inside = not given or any(c.in_cluster for c in inventory.clusters)
     folders = _secret_folders(wanted)
     moved = _moved(wanted.files())

@@ -261,6 +261,7 @@ def test_mistakes_are_one_line(argv: tuple[str, ...], words: str) -> None:
 
 def test_targets_that_a_pod_can_not_reach_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "i.yaml"
-    for text in ("hosts: [{name: here, transport: local}]", 'docker: [{name: ci, url: "unix:///run/docker.sock"}]'):
+    for text in ("hosts: [{name: here, transport: local}]", 'docker: [{name: ci, url: "unix:///run/docker.sock"}]',
+                 "hosts: [{name: here, ssh: {password_env: FLEET}}]"):  # fmt: skip
         path.write_text(text)
         assert re.match(r"(here|ci): ", said("kubernetes", "-i", path, code=2))
