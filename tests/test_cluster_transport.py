@@ -247,6 +247,26 @@ def test_settings_of_kyverno_are_read_only_where_it_is(server):
     )
 
 
+def test_a_group_that_is_not_served_is_absent(server):
+    """Then the server's answer is no document of its own."""
+    for path in [p for p in server.lists if p.startswith("/apis/batch/")]:
+        del server.lists[path]
+    answer = collect(server)["objects:cronjobs"]
+    assert answer == Problem(Reason.ABSENT, "the API server does not serve cronjobs (batch/v1)")
+
+
+def test_null_stands_for_nothing(server):
+    """A server of 1.20 answers so where it was asked for metadata alone."""
+    server.bodies[KINDS["csidrivers"].path] = (
+        b'{"kind":"PartialObjectMetadataList","metadata":{"resourceVersion":"1"},"items":null}'
+    )
+    metadata = b'{"name":"db","namespace":"default","labels":null,"annotations":null}'
+    server.bodies[KINDS["default/services"].path] = b'{"kind":"PartialObjectMetadataList","items":[{"metadata":%s}]}' % metadata
+    answers = collect(server, "token-auditor", "csidrivers", "default/services")
+    assert answers["objects:csidrivers"] == []
+    assert answers["objects:default/services"] == [{"metadata": {"name": "db", "namespace": "default"}}]
+
+
 @pytest.mark.parametrize(
     "body",
     [b"<html>log in</html>", b"{}", b"[]", b"null", b'{"kind":"Status"}', b'{"kind":"PodList","items":[{"metadata":5}]}', b""],
@@ -262,7 +282,7 @@ def test_a_busy_server_is_waited_for(server):
     server.busy[PODS] = 2
     assert sum(p.get("count", 1) for p in collect(server)["objects:pods"]) == 10
     server.busy[PODS] = 100
-    assert "429: too many requests" in str(collect(server)["objects:pods"])
+    assert str(collect(server)["objects:pods"]).endswith("answered 429: Too many requests, please try again later.")
 
 
 def test_an_internal_error_costs_that_kind_only(server):

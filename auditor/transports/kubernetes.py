@@ -386,11 +386,11 @@ def _decode(decode: Any, body: bytes, path: str) -> dict[str, Any]:
 
 
 def _refusal(status: int, path: str, body: bytes, headers: Mapping[str, str]) -> _Unanswered:
-    """Return what a status other than 200 means, with the message of the server's Status object."""
+    """Return what a status other than 200 means, with the message of its Status object, or the words where it is text."""
     try:
         said = _line(msgspec.json.decode(body)["message"])
     except (ValueError, TypeError, LookupError, RecursionError):
-        said = ""
+        said = _line(body.decode("utf-8", "replace")) if headers.get("Content-Type", "").startswith("text/plain") else ""
     if status == 401:
         return _Unanswered(status, Reason.DENIED, "the API server does not accept the credentials (401)")
     reason = {403: Reason.DENIED, 404: Reason.ABSENT, 504: Reason.TIMEOUT}.get(status, Reason.UNREACHABLE)

@@ -1,4 +1,4 @@
-"""A Kubernetes API server for tests: recorded answers over HTTPS, with real paging, users and refusals.
+"""A Kubernetes API server for tests: recorded answers over HTTPS, with real paging, users and refusals (seen with 1.20.2).
 
 In a process of its own: ``python -m tests.support.apiserver FOLDER [PODS]`` prints the path of a kubeconfig and serves until its
 standard input ends.
@@ -33,6 +33,15 @@ RECORDED = Path(__file__).parent.parent / "recorded" / "kubernetes-1.36"
 NODES = "/api/v1/nodes"
 PODS = "/api/v1/pods"
 CHUNK = 32 * 1024
+BUFFER = 2048  # what is no longer is sent in one piece, with its length, as Go's servers do
+TEXT = "text/plain; charset=utf-8"
+# With a token that continues with what there is now: whoever takes it gets a list that no moment had.
+EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
+    "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided "
+    "token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was "
+    "returned and now may show up in the list."
+)
 
 
 def api_path(file: Path) -> str:
@@ -237,13 +246,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._forbid(user, path)
         elif api.busy[path]:
             api.busy[path] -= 1
-            self._refuse(429, "TooManyRequests", "too many requests", {"Retry-After": "0"})
+            self._answer(429, b"Too many requests, please try again later.\n", {"Retry-After": "0"}, TEXT)
         elif path in api.documents:
             self._answer(200, api.documents[path])
         elif (found := api.list_kind(path)) is not None:
             self._list(api, path, query, found.metadata_only() if "as=PartialObjectMetadataList" in accept else found)
-        else:
+        elif path == "/flagz":
+            self._answer(404, b'{"paths":["/apis","/healthz","/version"]}')
+        elif any(p.startswith(f"{path.rpartition('/')[0].partition('/namespaces/')[0]}/") for p in api.lists):
             self._refuse(404, "NotFound", "the server could not find the requested resource")
+        else:  # not even its group and version are served
+            self._answer(404, b"404 page not found\n", None, TEXT)
 
     def _method_seen(self) -> None:
         self.server.api.methods[self.command] += 1
@@ -257,30 +270,42 @@ class _Handler(BaseHTTPRequestHandler):
         if token := query.get("continue", [""])[0]:
             if api.expired[path]:
                 api.expired[path] -= 1
-                self._refuse(410, "Expired", "The provided continue parameter is too old to display a consistent list result.")
+                self._refuse(410, "Expired", EXPIRED, {"continue": token})
                 return
             start = int(json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))["start"])
         self._answer(200, found.page(start, min(limit, api.max_page) if api.max_page else limit))
 
     def _forbid(self, user: str, path: str) -> None:
         parts = path.split("/")
-        resource, group = parts[-1], parts[2] if parts[1] == "apis" and len(parts) > 3 else ""
-        text = (
-            f'{resource} is forbidden: User "{user}" cannot list resource "{resource}" in API group "{group}" at the cluster scope'
-        )
+        kind, group = parts[-1], parts[2] if parts[1] == "apis" and len(parts) > 3 else ""
+        where = f'in the namespace "{parts[-2]}"' if "namespaces" in parts[:-1] else "at the cluster scope"
+        text = f'{kind} is forbidden: User "{user}" cannot list resource "{kind}" in API group "{group}" {where}'
+        if "proxy" in parts:
+            node = parts[parts.index("proxy") - 1]
+            text = (
+                f'nodes "{node}" is forbidden: User "{user}" cannot get resource "nodes/proxy" in API group "" at the cluster scope'
+            )
+        elif parts[1] not in ("api", "apis") or len(parts) < 4:
+            text = f'forbidden: User "{user}" cannot get path "{path}"'
         self._refuse(403, "Forbidden", text)
 
-    def _refuse(self, code: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
-        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason,
-                  "code": code}  # fmt: skip
-        self._answer(code, json.dumps(status).encode(), headers)
+    def _refuse(self, code: int, reason: str, message: str, metadata: dict[str, str] | None = None) -> None:
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": metadata or {}, "status": "Failure", "message": message,
+                  "reason": reason, "code": code}  # fmt: skip
+        self._answer(code, json.dumps(status).encode())
 
-    def _answer(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def _answer(self, code: int, body: bytes, headers: dict[str, str] | None = None, form: str = "application/json") -> None:
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Cache-Control", "no-cache, private")
+        self.send_header("Content-Type", form)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        self.send_header("Transfer-Encoding", "chunked")  # as the real one does with lists
+        if len(body) <= BUFFER:
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for at in range(0, len(body), CHUNK):
             piece = body[at : at + CHUNK]
