@@ -377,12 +377,12 @@ def consume(stream: Iterable[Evidence], judge: Judge, progress: Progress, folder
                 judge.expect(found)
                 held[found.target.name] = found
             else:
-                progress.target(*_judged(judge, found))
+                progress.target(*judged(judge, found))
             for name in [n for n in held if judge.ready(n)]:
-                progress.target(*_judged(judge, held.pop(name)))
+                progress.target(*judged(judge, held.pop(name)))
     finally:
         for cluster in held.values():
-            progress.target(*_judged(judge, cluster))
+            progress.target(*judged(judge, cluster))
     return unkept
 
 
@@ -401,7 +401,7 @@ def _kept(found: Evidence, folder: Path, unkept: list[str]) -> Evidence:
     return found
 
 
-def _judged(judge: Judge, found: Evidence) -> tuple[Evidence, list[Finding]]:
+def judged(judge: Judge, found: Evidence) -> tuple[Evidence, list[Finding]]:
     """Judge a target; one whose answers can't be worked with has failed, and the others must not be lost with it."""
     try:
         return found, judge.add(found)

@@ -222,7 +222,7 @@ def collect(inventory: Path | None, output: Path, **options: Any) -> None:
 def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> None:  # noqa: FBT001
     """Judge collected evidence (a file or a folder of them) without touching any target."""
     from auditor import evidence
-    from auditor.audit import Judge, clusters_last
+    from auditor.audit import Judge, clusters_last, judged
 
     library, selection, gates = session.prepare(options)
     formats = session.formats_of(options["formats"])
@@ -232,7 +232,7 @@ def evaluate(bundle: Path, save: bool, store: str | None, **options: Any) -> Non
     session.refuse_twins(bundles)
     bundles = session.with_scans(bundles, options)
     for found in clusters_last(bundles):
-        judge.add(found)
+        judged(judge, found)
     run = judge.run([b.target.name for b in bundles])
     sys.exit(session.finish(run, options, formats, gates, kept_in))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from auditor import evidence
 from auditor.audit import Judge, Selection, consume, nodes_of
 from auditor.catalogue import packaged
+from auditor.cli import cli
 from auditor.model import Evidence, Target
 from auditor.progress import Quiet
 from checks import check_types
@@ -38,3 +40,11 @@ def test_others_are_judged(name: str, tmp_path: Path) -> None:
     assert str(run.targets[0].error).startswith("unparsable: its answers can't be worked with (")
     assert {f.target for f in run.findings} == {"web-1"}
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_bundle_that_holds_them_is_no_traceback(tmp_path: Path) -> None:
+    evidence.save(Evidence(Target("odd", "ssh"), WHEN, {"processes": ["dockerd"]}), tmp_path)
+    words = ["evaluate", str(tmp_path), "-o", str(tmp_path / "out"), "--format", "json", "--no-sign"]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 3, done.output
+    assert "its answers can't be worked with" in (tmp_path / "out" / "results.json").read_text()
