@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from auditor.transports.docker import collect_engine
 from auditor.transports.kubernetes import collect_cluster
 from tests.support import broken
 
+ROOT = Path(__file__).parents[1]
 SECONDS = 0.5
 VERSION = b'{"gitVersion": "v1.36.2", "ApiVersion": "1.41"}'
 #: What comes before the bytes that come one by one.
@@ -50,7 +53,7 @@ def dripping(head: bytes) -> broken.Behaviour:
     return behave
 
 
-def cluster(port: int, folder: Path) -> Any:
+def kubeconfig(port: int, folder: Path) -> None:
     users = [{"name": "a", "user": {"token": "x"}}]
     clusters = [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{port}"}}]
     contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
@@ -63,6 +66,10 @@ def cluster(port: int, folder: Path) -> Any:
         "contexts": contexts,
     }
     (folder / "kubeconfig").write_text(json.dumps(document))
+
+
+def cluster(port: int, folder: Path) -> Any:
+    kubeconfig(port, folder)
     spec = SimpleNamespace(kubeconfig=folder / "kubeconfig", context=None, in_cluster=False, nodes_proxy=False, timeout=SECONDS)
     return collect_cluster(spec, frozenset({"objects:pods"}))["objects:pods"]
 
@@ -111,3 +118,40 @@ def test_an_engine_over_ssh_that_breaks_off(
         with pytest.raises(TargetError, match=f"^unreachable: the engine at {url} can't be reached: the SSH server broke off"):
             collect_engine(spec, frozenset({"engine:info"}))
     assert "Traceback" not in capfd.readouterr().err
+
+
+#: Asks the kubelets of sixteen nodes, eight at once, of which none answers, and gives up after a second.
+GIVES_UP = """
+import sys
+from pathlib import Path
+from auditor.collect import Collector
+from auditor.facts.components import KubeletConfigs
+from auditor.facts.kubernetes import Objects
+from auditor.inventory import ClusterSpec, Inventory
+
+cluster = ClusterSpec(name="c", kubeconfig=Path(sys.argv[1]), nodes_proxy=True, timeout=20)
+found = list(Collector(Inventory(clusters=(cluster,)), frozenset(), frozenset({KubeletConfigs(), Objects("nodes")}), deadline=1).run([cluster]))
+print(found[0].error)
+"""
+
+
+def test_kubelets_that_are_still_asked_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    """The run was over, and the program asked all that were left before it ended."""
+    nodes = json.dumps({"kind": "NodeList", "items": [{"metadata": {"name": f"n{n}"}} for n in range(16)]}).encode()
+
+    def behave(_: broken.Peer, connection: socket.socket) -> None:
+        with connection.makefile("rb") as said:
+            while (line := said.readline()) and b"/proxy/" not in line:
+                while said.readline() not in (b"\r\n", b""):
+                    pass
+                body = VERSION if b"/version" in line else nodes
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            said.read()
+
+    with broken.peer(behave) as peer:
+        kubeconfig(peer.port, tmp_path)
+        begun = time.monotonic()
+        words = [sys.executable, "-c", GIVES_UP, str(tmp_path / "kubeconfig")]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert "the run's deadline of 1 s came before this target was done" in done.stdout, done.stderr
+    assert time.monotonic() - begun < 15
