@@ -98,7 +98,7 @@ class Grant:
             return
         shown = f"{resource}.{group}" if group else resource
         names = rule.get("resourceNames", ())
-        if not names:
+        if not names or "" in names:  # a request for all objects, or for a new one, carries the empty name
             self.whole.setdefault(shown, {}).update(dict.fromkeys(verbs))
             return
         # A request to create or to delete a collection carries no name, so such a rule never allows it.

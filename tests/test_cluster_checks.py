@@ -104,6 +104,15 @@ def test_named_objects(status):
     assert rbac(Rbac(grants=(bind,), named_objects=status), rules).status == status
 
 
+@pytest.mark.parametrize("verb", ["list", "watch", "create", "deletecollection"])
+def test_the_empty_name_is_that_of_requests_that_carry_none(verb):
+    """An API server takes such a rule and lets all objects be listed by it, and new ones be made: tried with 1.20."""
+    secrets = Permission(api_groups=("",), resources=("secrets",), verbs=(verb,))
+    for names in ([""], ["x", ""]):
+        rules = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": [verb]}]
+        assert rbac(Rbac(grants=(secrets,), named_objects="pass"), rules).status == "fail"
+
+
 def test_a_rule_for_named_objects_never_allows_to_create_them_but_their_subresources():
     rules = [{"apiGroups": [""], "resources": ["pods", "serviceaccounts/token"], "resourceNames": ["x"], "verbs": ["*"]}]
     pod = Permission(api_groups=("",), resources=("pods",), verbs=("create", "deletecollection"))
