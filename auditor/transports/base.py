@@ -1,12 +1,19 @@
-"""What all transports share: how they fail, and the raw answer of a shell."""
+"""What all transports share: how they fail, the raw answer of a shell, and asking several at once."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from auditor.model import Problem
+
+_T = TypeVar("_T")
 
 
 class TargetError(Exception):
@@ -37,3 +44,29 @@ def is_here(url: str) -> bool:
         return name == "localhost" or ipaddress.ip_address(name.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+def at_once(ask: Callable[[str], _T], names: Sequence[str], many: int) -> list[_T]:
+    """Ask several at once; return the answers in their order, or raise what one of them raised.
+
+    Not by a pool of the standard library's: the interpreter would ask all that are left before it ends.
+    """
+    waiting, found, errors = deque(enumerate(names)), dict[int, _T](), list[Exception]()
+
+    def work() -> None:
+        while waiting and not errors:
+            with contextlib.suppress(IndexError):
+                n, name = waiting.popleft()
+                try:
+                    found[n] = ask(name)
+                except Exception as error:  # noqa: BLE001 - it is raised to who waits
+                    errors.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(many, len(names)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return [found[n] for n in range(len(names))]

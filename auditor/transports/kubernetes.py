@@ -6,11 +6,8 @@ several times the CPU and memory of what is needed here.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -24,7 +21,7 @@ from auditor.facts.projection import decoder
 from auditor.facts.redact import redact_args, redact_data, redact_text
 from auditor.model import Problem, Reason
 from auditor.transports import kubelogin
-from auditor.transports.base import TargetError, is_here
+from auditor.transports.base import TargetError, at_once, is_here
 from auditor.transports.kubeaccount import account_of
 from auditor.transports.timed import Timed
 
@@ -100,30 +97,7 @@ def _kubelets(spec: ClusterSpec, reader: _Reader, nodes: Any) -> Any:
     if not isinstance(nodes, list):
         return nodes or Problem(Reason.ABSENT, "the nodes were not listed")
     names = [str(n.get("metadata", {}).get("name", "")) for n in nodes]
-    return _at_once(reader.kubelet, names)
-
-
-def _at_once(ask: Callable[[str], dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Ask several at once. Not by a pool of the standard library's: the interpreter would ask all of them before it ends."""
-    waiting, found, errors = deque(enumerate(names)), dict[int, dict[str, Any]](), list[Exception]()
-
-    def work() -> None:
-        while waiting and not errors:
-            with contextlib.suppress(IndexError):
-                n, name = waiting.popleft()
-                try:
-                    found[n] = ask(name)
-                except Exception as error:  # noqa: BLE001 - it is raised to who waits
-                    errors.append(error)
-
-    threads = [threading.Thread(target=work, name="kubelet", daemon=True) for _ in range(min(KUBELETS_AT_ONCE, len(names)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return [found[n] for n in range(len(names))]
+    return at_once(reader.kubelet, names, KUBELETS_AT_ONCE)
 
 
 def _unknown(key: str) -> Problem:
