@@ -7,7 +7,6 @@ from typing import Any
 
 from auditor.model import STATUS_RANK, Benchmark, Control, Evidence, Fact, Facts, Finding, Observation, Outcome, Problem, Status
 
-
 #: What controls may be for, by the transport of a target: a cluster or an engine is reached by its API, any other is a whole host.
 _MEANT = {"kubernetes": ("cluster",), "docker": ("docker-host",)}
 _HOST = ("docker-host", "node")
