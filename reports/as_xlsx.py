@@ -54,6 +54,8 @@ def _write(run: AuditRun, out: IO[bytes], folder: str) -> None:
         book.close()
     except BaseException:
         book.fileclosed = True  # else its end would be tried again, and complained about
+        for sheet in book.worksheets():
+            sheet.row_data_fh.close()
         raise
 
 

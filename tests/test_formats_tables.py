@@ -141,7 +141,6 @@ def test_findings_of_unknown_benchmarks_and_controls_are_kept() -> None:
         assert "99.9" in text, format_
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaves the files open
 def test_a_workbook_that_a_full_disk_stops_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each sheet's rows are in a file until the end; that they stay would keep the disk full, with findings."""
 
