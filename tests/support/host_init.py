@@ -15,6 +15,7 @@ import os
 import platform
 import select
 import shutil
+import signal
 import socket
 import sys
 import tarfile
@@ -236,6 +237,8 @@ def main() -> None:
     """Stage one without, stage two with the word ``inside`` as the last argument."""
     base, name, hostname = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     if sys.argv[-1] != "inside":
+        for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # by whoever started the tests, in the background perhaps
+            signal.signal(ignored, signal.SIG_DFL)  # a shell can't trap what it was started to ignore
         enter_cgroups(name)
         unshare = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup", "--fork", "--kill-child=KILL"]
         os.execvp("unshare", [*unshare, sys.executable, "-I", "-S", __file__, *sys.argv[1:], "inside"])
