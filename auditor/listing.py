@@ -90,14 +90,16 @@ def show_failures(run: RunSummary, found: Sequence[tuple[Mapping[str, Any], Age]
         marks = (", waived" if (d.get("waiver") or {}).get("complete") else "") + (", attested" if d.get("attestation") else "")
         what = f"{d['id']} {d['title']}"
         rows.append([age.since[:10], "?" if old is None else str(old), str(age.runs), d["severity"] + marks, d["target"], what])
+    lost = run.targets - run.audited
+    unknown = f"; {lost} of its {run.targets} targets {'was' if lost == 1 else 'were'} not audited" if lost else ""
     if not rows:
-        print(f"no failures in run {run.id}")  # noqa: T201
+        print(f"no failures in run {run.id}{unknown}")  # noqa: T201
         return
     _print_table(columns, rows)
     attested = sum(d.get("attestation") is not None for d, _ in found)
     more = f", of which {attested} {'is' if attested == 1 else 'are'} attested by a person" if attested else ""
     more += f", the oldest {limit} shown (--limit)" if len(found) > limit else ""
-    print(f"{len(found)} failures in run {run.id} of {run.started}{more}")  # noqa: T201
+    print(f"{len(found)} failures in run {run.id} of {run.started}{more}{unknown}")  # noqa: T201
 
 
 #: What reports of coverage say about each kind of deciding: a heading, and why it isn't automatic.

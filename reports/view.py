@@ -198,6 +198,11 @@ class TargetView:
         """How many critical and high controls fail here."""
         return sum(c.info.severity in DANGEROUS for c in self.failures)
 
+    @property
+    def why(self) -> str:
+        """Why it was not audited; nothing but a limit excludes a target."""
+        return self.result.error or ("left out by --limit" if self.result.status is TargetStatus.EXCLUDED else "no reason given")
+
 
 @dataclass(frozen=True)
 class Gap:

@@ -9,7 +9,7 @@ from auditor import evidence
 from auditor.audit import Judge, Selection
 from auditor.catalogue import packaged
 from auditor.extent import Extent
-from auditor.model import AuditRun, Counts, Evidence, Target
+from auditor.model import AuditRun, Counts, Evidence, Target, TargetStatus
 from auditor.summary import show
 from auditor.tailoring import load
 from auditor.transports.docker import collect_engine
@@ -146,3 +146,13 @@ def test_words_for_what_is_rare() -> None:
     assert blind.sentence.endswith(
         "Evidence is missing for all of the 12 that may apply: whether they are met, or apply at all, is not known."
     )
+
+
+def test_a_target_that_a_limit_left_out_says_so() -> None:
+    run = sample_run.small()
+    targets = tuple(dataclasses.replace(t, error=None) if t.status is TargetStatus.EXCLUDED else t for t in run.targets)
+    run = dataclasses.replace(run, targets=targets)
+    for page in (as_html.render(run).decode(), as_pdf.page(run)):
+        text = words_of(page)
+        assert "left out by --limit" in text
+        assert "no reason given" not in text

@@ -255,6 +255,18 @@ def test_commands(kept: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_failures_of_a_run_that_lost_targets(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What nobody could look at is not free of failures."""
+    with saved(url, sample_run.small(), run(1, PASS)) as store:
+        whole, lost = sorted(store.history(), key=lambda r: r.targets)
+    listing.show_failures(whole, [], 10)
+    listing.show_failures(lost, [], 10)
+    assert capsys.readouterr().out.splitlines() == [
+        "no failures in run run-01",
+        f"no failures in run {lost.id}; 3 of its 6 targets were not audited",
+    ]
+
+
 def test_diff_command(kept: Path) -> None:
     done = auditor(kept, "diff", "run-01", "--fail-on-new")
     assert done.returncode == 1
