@@ -36,7 +36,11 @@ RETRIES = (0.4, 0.8, 1.6)
 
 
 class _DroppedError(TargetError):
-    """The connection was refused or broke off before the login, or the jump host's did: that may pass."""
+    """The connection was refused or broke off before the login: that may pass."""
+
+
+class _WayBrokeError(_DroppedError):
+    """The jump host's connection broke off, for which the host behind it can do nothing."""
 
 
 @dataclass
@@ -187,7 +191,9 @@ class Connections:
             begun += self._pace.wait(self._given_up)  # which is no time that the host took
             try:
                 return attempt()
-            except _DroppedError:
+            except _DroppedError as error:
+                if isinstance(error, _WayBrokeError):
+                    begun = time.monotonic()
                 if time.monotonic() + pause - begun > login.connect_timeout or self._given_up.wait(pause):
                     raise
         self._pace.wait(self._given_up)
@@ -295,14 +301,19 @@ def _tcp_through(login: Login, jump: Any) -> Any:
 
 
 def _check_jump(jump: Any, login: Login, error: BaseException) -> None:
-    """Raise that the jump host's connection broke, where it did. One that may have fallen silent is asked, and left if it has."""
-    if jump is None or not isinstance(error, Exception):
-        return
-    if isinstance(error, TimeoutError) or "timeout" in str(error).lower():
+    """Raise that the jump host's connection broke, where it did, and leave it.
+
+    It is asked: one that has fallen silent tells nobody, and of one that broke paramiko may tell its channels before it says so.
+    """
+    if jump is None or not isinstance(error, Exception) or isinstance(error, ConnectionRefusedError):
+        return  # the last is what the jump host has just answered
+    try:
         with ended_after(login.jump[-1].connect_timeout, jump):
             jump.global_request("keepalive@openssh.com", wait=True)
+    except Exception:  # noqa: BLE001 - whatever it is that keeps a question from being sent
+        jump.close()
     if not jump.is_active():
-        raise _DroppedError(Problem(Reason.UNREACHABLE, f"jump host {login.jump[-1].at}: the connection broke off")) from None
+        raise _WayBrokeError(Problem(Reason.UNREACHABLE, f"jump host {login.jump[-1].at}: the connection broke off")) from None
 
 
 def _key_of(transport: Any) -> HostKey:

@@ -11,7 +11,7 @@ from auditor.transports.proxy import Helper
 
 #: Bytes of a packet: what RFC 4253, section 6.1, has everybody take is 35,000, and what OpenSSH sends is at most this.
 MAX_PACKET = 256 * 1024
-_CHANNEL_DATA, _CHANNEL_EXTENDED_DATA, _CHANNEL_CLOSE = 94, 95, 97  # RFC 4254, section 9
+_CHANNEL_DATA, _CHANNEL_EXTENDED_DATA, _CHANNEL_EOF, _CHANNEL_CLOSE = 94, 95, 96, 97  # RFC 4254, section 9
 
 
 @functools.cache
@@ -68,7 +68,8 @@ class InOrder:
     """A connection as one of its channels sees it: what the channel sends goes out one by one, and nothing after its CLOSE.
 
     paramiko sends outside a channel's lock, so that a CLOSE may overtake data; for that OpenSSH's server ends the whole connection
-    ("data packet referred to nonexistent channel"), and with it every other channel of a jump host.
+    ("data packet referred to nonexistent channel"), and with it every other channel of a jump host. And when the connection has
+    ended, it raises that it can't say so of a channel, in a thread of its own, where Python prints it.
     """
 
     def __init__(self, transport: Any) -> None:
@@ -78,9 +79,15 @@ class InOrder:
 
     def _send_user_message(self, message: Any) -> None:
         with self._lock:
-            if not self._closed:
-                self._closed = message.asbytes()[:1] == bytes([_CHANNEL_CLOSE])
+            if self._closed:
+                return
+            kind = message.asbytes()[0]
+            self._closed = kind == _CHANNEL_CLOSE
+            try:
                 self._transport._send_user_message(message)  # noqa: SLF001 - there is no other way to see what a channel sends
+            except (OSError, EOFError):
+                if kind not in (_CHANNEL_EOF, _CHANNEL_CLOSE):
+                    raise
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -38,7 +38,7 @@ class Peer:
 
     def cut(self) -> None:
         """End every connection that was passed on; those that come are passed on again."""
-        for connection in self._open:
+        for connection in tuple(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
