@@ -11,6 +11,7 @@ from auditor.facts.docker import DOCUMENTS, Engine
 from auditor.facts.host import AuditRules, Config, Files, Processes, System
 from auditor.facts.script import CONTENT_LIMIT
 from auditor.model import Problem, Reason
+from tests.support import streams
 
 M = "c0ffee"
 DAEMON = Config(process="dockerd", flag="--config-file", path="/etc/docker/daemon.json")
@@ -32,8 +33,10 @@ def process(pid: int, name: str, argv: bytes, *, uid: int = 0, contained: str = 
     return head + argv + f"\n{M} rc 0\n\n{M} e {pid}\n".encode()
 
 
-def facts(stdout: bytes, stderr: bytes = b"", ordered=FACTS) -> dict:
-    return answers.facts_of(answers.split(stdout, stderr, M), ordered)
+def facts(stdout: bytes, said: bytes = b"", ordered=FACTS) -> dict:
+    """Return the facts of a stream; ``said`` is a marker with what the host says behind it on the other one."""
+    marker = said[: said.find(b"\n", 1) + 1]
+    return answers.facts_of(answers.split(stdout, streams.heard(stdout, M).replace(marker, said, 1), M), ordered)
 
 
 SCANNED = f"\n{M} scanned\n".encode()
@@ -60,6 +63,19 @@ def test_a_cut_stream_gives_problems(cut: int) -> None:
     found = facts(HEAD[:cut])
     assert isinstance(found["processes"], Problem)
     assert all(isinstance(found[f.key], Problem) for f in FACTS if f.key != "system"), found
+
+
+def test_what_may_not_be_read_is_not_empty_when_only_that_is_lost() -> None:
+    """The connection may break when one stream has arrived and the other has not."""
+    stdout = HEAD + process(7, "dockerd", b"dockerd\0") + SCANNED + END
+    marker = f"\n{M} e 7\n".encode()
+    stderr = streams.heard(stdout, M).replace(marker, marker + b"cat: /proc/7/environ: Permission denied\n")
+    found = []
+    for cut in range(len(stderr) + 1):
+        processes = answers.facts_of(answers.split(stdout, stderr[:cut], M), FACTS)["processes"]
+        found.append(processes.reason if isinstance(processes, Problem) else processes[0]["environ"])
+    assert found[-1] is None
+    assert set(found) == {None, Reason.TRUNCATED}
 
 
 def config_record(content: bytes, stat: str = "1700000000 5 regular file", code: int = 0) -> bytes:

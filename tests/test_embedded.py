@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from auditor.facts import embedded_answers, platforms
 from auditor.facts.platforms import MANIFEST, UNIT
 from auditor.facts.records import split
+from tests.support import streams
 from tests.support.kube_platforms import line
 
 M = "0f" * 16
@@ -24,7 +25,7 @@ def found(process: dict[str, Any], *records: bytes) -> dict[str, Any]:
     """Return what is known of the programs inside a process, by name."""
     processes = [dict(process)]
     said = b"".join(b"\n" + M.encode() + b" " + r for r in (*records, b"end\n"))
-    embedded_answers.add(split(said, b"", M), processes)
+    embedded_answers.add(split(said, streams.heard(said, M), M), processes)
     return {p["name"]: p for p in processes}
 
 

@@ -16,6 +16,7 @@ from auditor.facts.shell_words import commands
 from auditor.model import Problem, Reason
 from checks.image_content import SetuidFiles
 from checks.image_origin import ApprovedBase, VerifiedSignature, is_within, repository
+from tests.support import streams
 
 
 def step(text: str, **entry: Any) -> dict[str, Any]:
@@ -218,8 +219,8 @@ FOLDER = "/var/lib/docker/overlay2/abc/diff"
 
 
 def layers(*records: str, code: str = "rc 0") -> Any:
-    said = "".join(f"\nfeed {record}" for record in ("doc images:layers-used 1\n", *records, code, "end\n"))
-    found = split(said.encode(), b"", "feed").records
+    said = "".join(f"\nfeed {record}" for record in ("doc images:layers-used 1\n", *records, code, "end\n")).encode()
+    found = split(said, streams.heard(said, "feed"), "feed").records
     return image_answers.about(found[0], found[1:], Problem(Reason.TRUNCATED, "cut"))
 
 
@@ -289,7 +290,7 @@ def test_a_search_that_failed_is_no_answer(code: str, reason: Reason) -> None:
 )
 def test_lines_of_profiles(line: str, form: str, value: str) -> None:
     said = f"\nfeed trust-client\nDocker version 28.2.2, build x\n\nfeed rc 0\nfeed trust-places\n/etc/profile:3:{line}\n/etc/profile:4:# {line}\n\nfeed end\n"
-    found = image_answers.content_trust(split(said.encode(), b"", "feed"))
+    found = image_answers.content_trust(split(said.encode(), streams.heard(said.encode(), "feed"), "feed"))
     assert found == {
         "client": "28.2.2",
         "places": [{"path": "/etc/profile", "line": 3, "form": form, "value": value}],

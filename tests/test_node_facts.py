@@ -17,6 +17,7 @@ from auditor.facts.script import UnsafeQuestionError, compose
 from auditor.model import Problem
 from checks.audit_probes import LEVELS, PROBES, level_of
 from checks.loopback import is_loopback
+from tests.support import streams
 from tests.support.kube_node import certificate
 
 M = "0f" * 16
@@ -52,7 +53,8 @@ def test_questions_outside_of_the_known_are_refused() -> None:
 
 
 def answered(*records: bytes) -> object:
-    return node_answers.authorities(split(b"".join(b"\n" + M.encode() + b" " + r for r in records), b"", M))
+    stdout = b"".join(b"\n" + M.encode() + b" " + r for r in records)
+    return node_answers.authorities(split(stdout, streams.heard(stdout, M), M))
 
 
 def test_authorities_tell_keys_apart() -> None:
@@ -75,7 +77,8 @@ def test_a_broken_authority_is_a_problem(body: bytes) -> None:
 
 
 def test_an_authority_that_is_cut_off_is_a_problem() -> None:
-    found = answered(b"authorities\n", b"ca 4 /a\n" + certificate("one").encode())
+    stdout = b"".join(b"\n%s %s" % (M.encode(), r) for r in (b"authorities\n", b"ca 4 /a\n" + certificate("one").encode()))
+    found = node_answers.authorities(split(stdout, streams.heard(stdout, M) + b"\n%s end\n" % M.encode(), M))
     assert isinstance(found, list)
     assert found == [] or "problem" in found[0]
     assert isinstance(answered(b"end\n"), Problem)
@@ -83,7 +86,8 @@ def test_an_authority_that_is_cut_off_is_a_problem() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_answer_is_read_without_raising(said: bytes) -> None:
-    answers = split(b"\n" + M.encode() + b" authorities\n\n" + M.encode() + b" ca " + said, said, M)
+    stdout = b"\n%s authorities\n\n%s ca %s\n%s end\n" % (M.encode(), M.encode(), said, M.encode())
+    answers = split(stdout, streams.heard(stdout, M), M)
     node_answers.authorities(answers)
     node_answers.address_filter(answers, AddressFilter(unit="kubelet.service"))
 

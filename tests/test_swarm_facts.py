@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from auditor.facts import swarm, swarm_answers
 from auditor.facts.records import split
 from auditor.model import Problem, Reason
+from tests.support import streams
 from tests.support.kube_node import certificate
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "docker" / "swarm-20.10.json").read_text())
@@ -133,7 +134,8 @@ def test_tables_never_raise_but_value_errors(links: str, bound: str) -> None:
 def said(**parts: str) -> dict[str, Any] | Problem:
     """Return the data that a script's records give; the parts are (words with underscores for blanks) and bodies."""
     stream = "".join(f"\nM w {name.replace('__', ' ')}\n{body}" for name, body in parts.items())
-    return swarm_answers.data_of(split((stream + "\nM end\n").encode(), b"", "M").records, UNTOLD)
+    stdout = (stream + "\nM end\n").encode()
+    return swarm_answers.data_of(split(stdout, streams.heard(stdout, "M"), "M").records, UNTOLD)
 
 
 def test_a_manager_that_said_nothing_more_is_missing_evidence() -> None:

@@ -8,6 +8,7 @@ from auditor.facts import answers, system_answers
 from auditor.facts.host import EnginePackages, Files, Hardening, Listeners, Mounts, SocketGroups
 from auditor.facts.host_answers import parse_toml
 from auditor.model import Problem, Reason
+from tests.support import streams
 from tests.test_answers import END, HEAD, SCANNED, M, process
 
 API, LISTENERS = Files(listener="dockerd"), Listeners()
@@ -18,7 +19,8 @@ STAT = f"\n{M} stat\n660|0|995|root|docker|1|socket|/run/docker.sock\n\n{M} rc 0
 
 def facts(*records: str, head: bytes = HEAD + ENGINE, end: bytes = END) -> dict:
     body = b"".join(f"\n{M} {record}\n".encode() for record in records)
-    return answers.facts_of(answers.split(head + body + end, b"", M), FACTS)
+    stdout = head + body + end
+    return answers.facts_of(answers.split(stdout, streams.heard(stdout, M), M), FACTS)
 
 
 def test_mounts_of_containers_are_left_out_and_the_topmost_counts() -> None:

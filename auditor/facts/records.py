@@ -12,6 +12,9 @@ from typing import Any
 from auditor.model import Problem, Reason
 
 TIMEOUT_CODES = (124, 137, 143)
+_END = "end"
+#: Records whose marker stands on standard output alone: what a program says of them is behind the marker before.
+_SILENT = ("u", "s", "n", "said")
 #: How many words a record of each kind has at least.
 _WORDS = {
     "p": 6, "a": 2, "e": 2, "c": 5, "engine": 2, "doc": 2, "list": 2, "u": 3, "s": 2, "n": 2, "w": 2, "v": 3, "af": 4, "rc": 2,
@@ -42,12 +45,15 @@ def split(stdout: bytes, stderr: bytes, marker: str, lost: Problem | None = None
     """Cut both streams into records. ``lost`` is the transport's own reason for an early end."""
     parts = _cut(stdout, marker)
     errors = _cut(stderr, marker)
+    heard = errors[-1][0] == _END  # all that was said on the other stream, that something may not be read among it
     notes: dict[str, list[str]] = {}
-    for words, body in errors[1:]:
+    for words, body in errors[1:] if heard else errors[1:-1]:  # the last one may be cut
         notes.setdefault(words, []).append(text(body).strip())
     answers = Answers(preamble=text(errors[0][1]).strip())
     for words, body in parts[1:]:
         said = notes.get(words)
+        if not said and not heard and words.split(" ")[0] not in _SILENT:
+            break
         record = Record(words.split(" "), body, said.pop(0) if said else "")
         if len(record.words) < _WORDS.get(record.words[0], 1):
             continue
@@ -55,8 +61,10 @@ def split(stdout: bytes, stderr: bytes, marker: str, lost: Problem | None = None
             answers.records[-1].code = whole(record.words[-1])
         else:
             answers.records.append(record)
-    if not answers.records or answers.records[-1].words != ["end"]:
-        answers.lost = lost or Problem(Reason.TRUNCATED, "the connection ended before the host had answered everything")
+    if not answers.records or answers.records[-1].words != [_END]:
+        early = "the connection ended before the host had answered everything"
+        deaf = "what the host said on its standard error did not arrive"
+        answers.lost = lost or Problem(Reason.TRUNCATED, deaf if parts[-1][0] == _END else early)
         if answers.records:
             answers.records.pop()  # its bytes may be cut
     return answers

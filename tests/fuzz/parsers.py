@@ -66,7 +66,8 @@ def _of_frame(kind: str, read: Callable[[Answers], object], data: bytes) -> obje
     """Give one frame's content to the reader of a whole answer."""
     stream = streams.recorded("docker")
     frames = [f if f.split(b"\n")[0].split(b" ")[0] != kind.encode() else kind.encode() + b"\n" + data for f in stream.frames]
-    return read(streams.answers.split(streams.joined(frames), b"", streams.MARKER))
+    stdout = streams.joined(frames)
+    return read(streams.answers.split(stdout, streams.heard(stdout), streams.MARKER))
 
 
 def _bodies(*kinds: str) -> tuple[bytes, ...]:

@@ -44,7 +44,10 @@ def _lose(name: str, chance: random.Random) -> str:
     stream = streams.recorded(name)
     frames = stream.frames
     at = chance.randrange(1, len(frames))
-    if chance.random() < 0.5 or frames[at].startswith(b"p "):
+    if chance.random() < 0.2:
+        cut = chance.randrange(len(stream.stderr))
+        lost, facts = f"standard error cut at {cut}", stream.facts(stderr=stream.stderr[:cut])
+    elif chance.random() < 0.5 or frames[at].startswith(b"p "):
         lost, facts = (
             "cut",
             stream.facts(stream.stdout[: chance.randrange(len(stream.stdout))], lost=Problem(Reason.TIMEOUT, "cut")),

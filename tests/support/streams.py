@@ -58,6 +58,11 @@ class Stream:
         return answers.facts_of(answers.split(out, err, MARKER, lost), self.ordered)
 
 
+def heard(stdout: bytes, marker: str = MARKER) -> bytes:
+    """Return the standard error of a host that says nothing there: the same markers."""
+    return b"".join(f"\n{marker} ".encode() + f.partition(b"\n")[0] + b"\n" for f in stdout.split(f"\n{marker} ".encode())[1:])
+
+
 def joined(frames: Sequence[bytes]) -> bytes:
     """Return the stream that frames make."""
     return f"\n{MARKER} ".encode().join(frames)
