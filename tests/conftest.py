@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Wall time says how busy the machine is, with another test process beside this one. What must be fast is held to CPU time.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same inputs at every run, so that what turns a test red is a change; `--hypothesis-profile search` and the fuzzer look for more.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("tests", settings.get_profile("search"), derandomize=True, database=None)
 settings.load_profile("tests")
 
 
