@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -274,7 +275,9 @@ def test_urls(before: str, after: str) -> None:
         "splunk-token=hunter2,splunk-url=https://x", "a=b,password=hunter2", "PASSWORD='hunter2'", "Authorization: Bearer hunter2hunter2",
         '{"password":"hunter2"}', '{"a": {"password" : "hunter2"}}', "{'token': 'hunter2'}", r'"{\"token\":\"hunter2\"}"', "password = hunter2",
         'password="a\\"hunter2"', 'token="hunter2 cut off', "token='hunter2", 'TOKEN=$"hunter2"', "exec app --token hunter2 --x", "name=v,joinKey=hunter2",
-        "Authorization: Token hunter2", "bind_pw=hunter2", "--password\thunter2",
+        "Authorization: Token hunter2", "Authorization: Token a,hunter2", "bind_pw=hunter2", "--password\thunter2", "--password=a,hunter2", "x --password a,hunter2 y",
+        "password: a,hunter2", "-e DB_PASS=a,hunter2", "name=v,joinKey=a,hunter2", "https://h/?token=a,hunter2", "{token:a,hunter2}",
+        "--password=a,b=hunter2", "'DB_PASS=a,b=hunter2'",
         "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nhunter2 cut off",
     ],
 )  # fmt: skip
@@ -287,7 +290,7 @@ def test_secrets_by_shape(text: str) -> None:
 def test_a_quoted_secret_is_taken_out_whole(rest: str, name: str) -> None:
     secret = f"zq{rest}qz"
     for text in (json.dumps({"a": {name: secret}, "b": 1}), json.dumps({name: [secret]}), f"x --{name}={shlex.quote(secret)} --y z",
-                 f"{name}: {json.dumps(secret)}", f"-e {name}={shlex.quote(secret)}"):  # fmt: skip
+                 f"{name}: {json.dumps(secret)}", f"-e {name}={shlex.quote(secret)}", f"x --{name} {shlex.quote(secret)}"):  # fmt: skip
         left = redact_text(text)
         assert "qz" not in left, text
         assert "zq" not in left
@@ -308,8 +311,18 @@ def test_other_shapes() -> None:
         "exec kube-apiserver --token-auth-file /etc/x --use-service-account-credentials --v 2",
         "the token of another account was refused",
         "a token: true",
+        "a token: true, another: x",
+        '{"token":true,"mode":"x"}',
     ):
         assert redact_text(harmless) == harmless
+
+
+def test_what_stands_behind_a_secret_stays() -> None:
+    for text in ("RUN export TOKEN=zq,qz;chmod 4755 /x", "{token: zq,mode: x}", '{"pin":1234,"mode":"x"}', '{"pin":1234, "mode":"x"}',
+                 "name=v,joinKey=zq,mode=x", "https://h/?token=zq,qz&mode=x", "password=zq, mode=x", "[{token:zq},{mode:x}]"):  # fmt: skip
+        left = redact_text(text)
+        assert left.endswith(text[text.rindex("chmod") if "chmod" in text else text.index("mode") :]), left
+        assert not {"zq", "qz", "1234"} & set(re.findall("[a-z0-9]+", left)), left
 
 
 def test_headers_may_carry_anything() -> None:

@@ -46,10 +46,14 @@ _DOTTED = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]*+)++"
 _JWT = re.compile(r"\beyJ(?=[A-Za-z0-9_-]{5})")
 # A name and what is between it and its value: ``name=``, ``"name": ``, also in a text in a text (``\"name\":``), or ``--name ``.
 _NAME = re.compile(r"""(?<![\w.-])(?:([\w.-]++)(\\?["']?\s{0,3}+[=:]\s{0,3}+)|(--[\w.-]++)\s++(?!-))""")
-# A value is made of quoted and other parts, as in a shell's word; what is quoted may be cut off.
-_VALUE = re.compile(r"""\\"[^"]*+"?|(?:"(?:[^"\\]++|\\.?)*+"?|'[^']*+'?|[^\s,;&"']++)++""", re.DOTALL)
+# A value is made of quoted and other parts, as in a shell's word; what is quoted may be cut off. In a list it ends where another
+# name or a quoted word begins behind a comma.
+_VALUE, _LISTED = (
+    re.compile(rf"""\\"[^"]*+"?|(?:"(?:[^"\\]++|\\.?)*+"?|'[^']*+'?|[^\s,;&"']++|{comma})++""", re.DOTALL)
+    for comma in (r",(?!\s|\Z)", r""",(?![\w.-]*+\s*+[=:]|[\s"'\\{\[]|\Z)""")
+)
 # The header of a request says first what sort of credentials follows.
-_CREDENTIALS = re.compile(r"""[A-Za-z][\w-]*+[ ]++[^\s,;&"']++""")
+_CREDENTIALS = re.compile(r"""[A-Za-z][\w-]*+[ ]++[^\s;&"']++""")
 
 
 def identity(number: str) -> str:
@@ -123,12 +127,19 @@ def _without_pairs(text: str) -> str:
         name, between = match[1] or match[3], match[2] or ""
         if not is_secret_name(name.lstrip("0123456789.-")):
             continue
-        value = (_CREDENTIALS.match(text, at) if name.lower().endswith("authorization") else None) or _VALUE.match(text, at)
+        value = (_CREDENTIALS.match(text, at) if name.lower().endswith("authorization") else None) or _value(match).match(text, at)
         if value is None or value[0].lower() in _BOOLEANS or (":" in between and value[0].startswith("//")):  # a URL's scheme
             continue
         kept += [text[done:at], REDACTED]
         done = at = value.end()
     return "".join(kept) + text[done:]
+
+
+def _value(name: re.Match[str]) -> re.Pattern[str]:
+    """Return how the value behind a name ends: one that begins a word has all of it, one in a list or in JSON has its part."""
+    before = name.string[name.start() - 1 : name.start()] if name.start() else ""
+    quoted = (name[2] or "").lstrip("\\").startswith(('"', "'"))
+    return _LISTED if quoted or not (before.isspace() or before in ("", '"', "'")) else _VALUE
 
 
 def redact_args(args: list[str]) -> list[str]:
