@@ -159,7 +159,8 @@ class Collector:
             answer = self._ssh.connections.run(self._ssh.hops.login(spec), command, script, timeout)
         records = answers.split(answer.stdout, answer.stderr, marker, answer.lost)
         if not records.records:
-            raise TargetError(answer.lost or _silent(records, answer.stdout))
+            begun = records.lost if marker.encode() in answer.stdout else None
+            raise TargetError(answer.lost or begun or _silent(records, answer.stdout))
         return answers.facts_of(records, ordered)
 
 

@@ -63,7 +63,7 @@ def split(stdout: bytes, stderr: bytes, marker: str, lost: Problem | None = None
             answers.records.append(record)
     if not answers.records or answers.records[-1].words != [_END]:
         early = "the connection ended before the host had answered everything"
-        deaf = "what the host said on its standard error did not arrive"
+        deaf = "the host's standard error did not arrive (does its login redirect it, as a ForceCommand may?)"
         answers.lost = lost or Problem(Reason.TRUNCATED, deaf if parts[-1][0] == _END else early)
         if answers.records:
             answers.records.pop()  # its bytes may be cut

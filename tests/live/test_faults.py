@@ -33,6 +33,8 @@ SPOILT = {
     "garbles": "head -c 100000 /dev/urandom; exit 0",
     "drowns": "yes | head -c 200000000",
     "cut": "head -c 3000 | sh; exit 0",
+    "merges": 'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND" 2>&1',
+    "hushes": 'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND" 2>/dev/null',
     "chatters": 'echo welcome; echo "to this host" >&2; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"',
 }
 
@@ -128,6 +130,8 @@ LOST = {
     "refuses": ("failed", ("did not run the audit script", "This account is currently not available")),
     "garbles": ("failed", ("unparsable",)),
     "drowns": ("failed", ()),
+    "merges": ("failed", ("standard error did not arrive (does its login redirect it",)),
+    "hushes": ("failed", ("standard error did not arrive (does its login redirect it",)),
 }
 
 
