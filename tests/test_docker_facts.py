@@ -296,6 +296,34 @@ def test_a_quoted_secret_is_taken_out_whole(rest: str, name: str) -> None:
         assert "zq" not in left
 
 
+@given(st.text(max_size=12), st.sampled_from(["password", "apiToken", "DB_PASS"]))
+def test_a_secret_among_arguments_is_taken_out_whole(rest: str, name: str) -> None:
+    """What is no shell's text is not cut like it: a value goes on to the end of its word."""
+    secret = f"zq{rest}qz"
+    args = [["-e", f"{name}={secret}"], [f"{name}: {secret}"], ["--x", f"a.{name}={secret}"], [f"--{name}", secret, "--y"],
+            [f"--{name}={secret}"], ["sh", "-c", f"run --{name}={shlex.quote(secret)} x"]]  # fmt: skip
+    for words in (
+        *map(redact_args, args),
+        redact_data({"l": args, "env": [{"name": name, "value": secret}, {"value": 1}], "t": f"{name}={secret}"}),
+    ):
+        left = json.dumps(words, ensure_ascii=False)
+        assert "qz" not in left, words
+        assert "zq" not in left
+
+
+def test_what_a_shell_is_given_keeps_its_other_words() -> None:
+    assert redact_args(["sh", "-ec", "TOKEN=zq qz; chmod 4755 /x"]) == ["sh", "-ec", f"TOKEN={REDACTED} qz; chmod 4755 /x"]
+    assert redact_args(["token=true", "token: false", "a=b c", "docker://x"]) == [
+        "token=true",
+        "token: false",
+        "a=b c",
+        "docker://x",
+    ]
+    assert redact_data({"env": [{"name": "LANG", "value": "C"}], "v": [{"key": "token", "value": True}]}) == {
+        "env": [{"name": "LANG", "value": "C"}], "v": [{"key": "token", "value": True}],
+    }  # fmt: skip
+
+
 def test_other_shapes() -> None:
     token, jwt = "abcdef.0123456789abcdef", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc_-1"
     assert redact_text(f"x {token} {jwt}") == f"x {REDACTED} {REDACTED}"

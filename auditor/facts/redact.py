@@ -52,6 +52,8 @@ _VALUE, _LISTED = (
     re.compile(rf"""\\"[^"]*+"?|(?:"(?:[^"\\]++|\\.?)*+"?|'[^']*+'?|[^\s,;&"']++|{comma})++""", re.DOTALL)
     for comma in (r",(?!\s|\Z)", r""",(?![\w.-]*+\s*+[=:]|[\s"'\\{\[]|\Z)""")
 )
+# A word of a list that is one pair: no shell cuts it.
+_PAIR = re.compile(r"([\w.-]++)\s*+[=:]\s*+(?=.)(?!//)")
 # The header of a request says first what sort of credentials follows.
 _CREDENTIALS = re.compile(r"""[A-Za-z][\w-]*+[ ]++[^\s;&"']++""")
 
@@ -146,10 +148,11 @@ def redact_args(args: list[str]) -> list[str]:
     """Return a command line's arguments with the values of secret flags taken out, as in ``--token=x`` and ``--token x``.
 
     The list keeps its length. A bare ``-t`` counts as a token's flag (it is k3s's). A secret flag without ``=`` takes the
-    next argument, unless that starts with ``--``.
+    next argument, unless that starts with ``--``. An argument ``NAME=value`` is one value to its end, but what a shell is given
+    to run (behind ``-c``) has words of its own.
     """
     found: list[str] = []
-    takes_next = False
+    takes_next = script = False
     for arg in args:
         name, equals, value = arg.partition("=")
         flag = name.startswith("-")
@@ -164,21 +167,34 @@ def redact_args(args: list[str]) -> list[str]:
             found.append(f"{name}={redact_text(value)}")
         else:
             takes_next = flag and (name == "-t" or is_secret_name(name.lstrip("-")))
-            found.append(redact_text(arg))
+            found.append(redact_text(arg) if script else _redact_word(arg))
+        script = flag and arg.endswith("c") and not arg.startswith("--")
     return found
+
+
+def _redact_word(word: str) -> str:
+    """Return a word without its secrets, where it is no text but perhaps a name with its value."""
+    pair = _PAIR.match(word)
+    if pair is None or not is_secret_name(pair[1]):
+        return redact_text(word)
+    return word if word[pair.end() :].lower() in _BOOLEANS else pair[0] + REDACTED
 
 
 def redact_data(data: Any) -> Any:
     """Return a parsed configuration document with the values of secret keys taken out, at any depth.
 
-    Below a secret key a mapping is walked on by its own keys; text, numbers and lists of them are taken out. Other text goes
-    through `redact_text`. A mapping's own keys stay.
+    Below a secret key a mapping is walked on by its own keys; text, numbers and lists of them are taken out. A mapping may also
+    say a name and its value (``{"name": "TOKEN", "value": x}``), and a list be a command line. Other text goes through
+    `redact_text`. A mapping's own keys stay.
     """
     if isinstance(data, Mapping):
-        return {key: _below(str(key), value) for key, value in data.items()}
+        named = any(isinstance(data.get(key), str) and is_secret_name(data[key]) for key in ("name", "key"))
+        return {key: _hide(value) if named and key == "value" else _below(str(key), value) for key, value in data.items()}
     if isinstance(data, list | tuple):
+        if all(isinstance(item, str) for item in data):
+            return redact_args(list(data))
         return [redact_data(item) for item in data]
-    return redact_text(data) if isinstance(data, str) else data
+    return _redact_word(data) if isinstance(data, str) else data
 
 
 def _below(key: str, value: Any) -> Any:
