@@ -61,7 +61,7 @@ def test_a_server_that_keeps_timing_out_is_not_asked_for_everything(server):
     server.slow = {kind.path: 3.0 for kind in KINDS.values()}
     started = time.monotonic()
     answers = collect(server, timeout=1)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 12
     assert {v.reason for k, v in answers.items() if k != "server" and not KINDS[k.removeprefix("objects:")].addon} == {
         Reason.TIMEOUT
     }

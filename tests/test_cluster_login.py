@@ -85,7 +85,7 @@ def test_what_a_program_leaves_does_not_hold_it_up():
         words = ["sh", "-c", f"setsid sh -c 'echo $$ >{away.name}; exec sleep 20' & cat"]
         assert local.output(words, b"all", 0.3)[::3] == (b"all", True)
         os.kill(int(away.read()), signal.SIGKILL)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     assert local.output(["sh", "-c", "exec >&- 2>&- <&-; sleep 86432"], b"", 0.3)[3]
     assert local.output(["sh", "-c", "exit 4"], b"x" * 300_000, 5) == (b"", b"", 4, False)
     assert [p for p in Path("/proc").glob("[0-9]*/cmdline") if "86432" in read(p)] == []

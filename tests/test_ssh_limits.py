@@ -18,7 +18,7 @@ import pytest
 from auditor.collect import Collector
 from auditor.inventory import HostSpec, Inventory, SshOptions
 from auditor.model import Evidence
-from auditor.transports import conversation
+from auditor.transports import conversation, sshauth
 from auditor.transports.wire import wire_class
 from tests.support import broken, ssh_server
 
@@ -43,10 +43,10 @@ def test_a_server_that_sends_more_than_there_is_room_for_is_left(identity: str) 
             ssh_server.sends(transport, channel, ssh_server.DATA, bytes(32000))
             sent[0] += 32000
 
-    with ssh_server.serving(flood, identity, room=100, timeout=8) as spec:  # what is still writing the script does not read
+    with ssh_server.serving(flood, identity, room=100, timeout=40) as spec:  # what is still writing the script does not read
         begun = time.monotonic()
         (found,) = collected(spec)
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 30
     assert sent[0] < 40 * 1024 * 1024
     assert str(found.error) == "truncated: the connection broke off before the host had answered everything"
 
@@ -61,10 +61,10 @@ def test_endless_output_is_cut_off_at_once(identity: str, monkeypatch: pytest.Mo
         while transport.is_active():
             send(bytes(32000))
 
-    with ssh_server.serving(talk, identity, timeout=20) as spec:
+    with ssh_server.serving(talk, identity, timeout=60) as spec:
         begun = time.monotonic()
         (found,) = collected(spec)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 40
     assert str(found.error) == "truncated: the host answered more than 5000000 bytes"
 
 
@@ -88,7 +88,7 @@ def test_a_connection_that_breaks_while_it_is_read_is_no_traceback(
     def talk(_: paramiko.Transport, channel: paramiko.Channel) -> None:
         (channel.sendall if kind == ssh_server.DATA else channel.sendall_stderr)(bytes(1_000_000))
 
-    with ssh_server.serving(talk, identity, timeout=20) as spec:
+    with ssh_server.serving(talk, identity, timeout=60) as spec:
         (found,) = collected(spec)
     assert str(found.error) == "truncated: the connection broke off before the host had answered everything"
     assert untold == []
@@ -125,12 +125,13 @@ def test_an_agent_that_hangs_is_waited_for_once(identity: str, tmp_path: Path, m
         monkeypatch.setenv("HOME", str(tmp_path))
         options = dataclasses.replace(good.ssh, identity_file=None)
         keyless = [dataclasses.replace(good, name=f"keyless-{n}", ssh=options) for n in range(12)]
-        begun = time.monotonic()
+        connect, connected = sshauth._to_agent, []
+        monkeypatch.setattr(sshauth, "_to_agent", lambda timeout: (connected.append(timeout), connect(timeout))[1])
         found = {
             e.target.name: str(e.error)
             for e in Collector(Inventory(hosts=(good, *keyless)), frozenset(), frozenset(), jobs=4).run([good, *keyless])
         }
-    assert time.monotonic() - begun < 3
+    assert len(connected) <= 4, "by those that are asked at once"
     assert "login shell ended with 3" in found.pop(good.name)
     assert set(found.values()) == {f"denied: login as root@127.0.0.1:{good.ssh.port} refused: the agent does not answer in time"}
 
@@ -167,7 +168,7 @@ def test_a_name_of_which_the_first_addresses_are_dead(identity: str, monkeypatch
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        good = stack.enter_context(ssh_server.serving(end, identity, connect_timeout=2))
+        good = stack.enter_context(ssh_server.serving(end, identity, connect_timeout=4))
         resolved = [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", a) for a in [*[full.getsockname()] * dead, ("127.0.0.1", good.ssh.port)]
         ]
@@ -177,5 +178,5 @@ def test_a_name_of_which_the_first_addresses_are_dead(identity: str, monkeypatch
         begun = time.monotonic()
         (found,) = collected(good)
     assert "login shell ended with 3" in str(found.error)
-    assert given[-1] > 0.4, "enough for a host at the other end of the world"
-    assert time.monotonic() - begun < 3
+    assert given[-1] > 0.5, "enough for a host at the other end of the world"
+    assert time.monotonic() - begun < 9

@@ -236,8 +236,8 @@ def test_engine_that_hangs(needs_docker: None) -> None:
         host.run("/bin/busybox", "kill", "-STOP", str(host.dockerd))
         try:
             start = time.monotonic()
-            found = judged(host, timeout=6)
-            assert time.monotonic() - start < 15
+            found = judged(host, timeout=10)
+            assert time.monotonic() - start < 30
         finally:
             host.run("/bin/busybox", "kill", "-CONT", str(host.dockerd))
     assert found["docker-service-mode"].status == "pass"
@@ -296,7 +296,7 @@ def test_interrupt_keeps_what_is_there(spoilt: Spoilt, docker_host: DockerHost, 
         process.send_signal(number)
         start = time.monotonic()
         _, stderr = process.communicate(timeout=60)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 40
     assert "Traceback" not in stderr, stderr
     assert "interrupted: what was collected so far is reported" in stderr
     assert process.returncode == 3, stderr
