@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,11 +95,17 @@ class Lock:
 
 
 class _Advisory(Lock):
-    """A lock of PostgreSQL's, which lives as long as a connection."""
+    """A lock of PostgreSQL's, which lives as long as a connection.
+
+    Whoever gives it up may be another thread than the one that renews it and waits for a server that stands still. psycopg frees a
+    connection's memory when it closes it, whoever is using it: so it is closed by the one who used it last.
+    """
 
     def __init__(self, engine: sa.Engine, number: int) -> None:
         self._engine, self._number = engine, number
         self._connection: sa.Connection | None = None
+        self._use = threading.Lock()
+        self._over = False
         super().__init__(alone=self._take())
 
     def _take(self) -> bool:
@@ -112,15 +119,31 @@ class _Advisory(Lock):
     def renew(self) -> bool:
         import sqlalchemy as sa
 
-        known = self._connection is not None
         try:
-            return self._take() and known
-        except sa.exc.DBAPIError:
-            self.close()
-        self._take()
-        return False
+            with self._use:
+                if self._over:
+                    return False
+                known = self._connection is not None
+                try:
+                    return self._take() and known
+                except sa.exc.DBAPIError:
+                    self._disconnect()
+                self._take()
+                return False
+        finally:
+            if self._over:
+                self.close()
 
     def close(self) -> None:
+        """Give it up, now or as soon as nobody is asking the server for it."""
+        self._over = True
+        if self._use.acquire(blocking=False):
+            try:
+                self._disconnect()
+            finally:
+                self._use.release()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.invalidate()  # it is closed, not kept for others, which frees the lock

@@ -8,7 +8,10 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -279,6 +282,33 @@ def test_a_history_that_takes_a_word_and_never_answers_holds_nobody_up(tmp_path:
     assert run.returncode == 3, said
     assert said.splitlines() == ["the run history was not kept: it took nothing for 1 s"]
     assert fleet.comparable(tmp_path / "out" / "results.json") == fleet.comparable(whole)
+
+
+def test_a_lock_is_not_closed_under_a_thread_that_asks_for_it(tmp_path: Path) -> None:
+    """psycopg would free what that thread is using, and the process crash. It is given up when the server has answered."""
+    url, said = stores.new("postgresql", tmp_path), []
+    with Store(url) as store, contextlib.ExitStack() as stack:
+        lock: Any = stack.enter_context(store.held("part"))
+        used = lock._connection.connection.dbapi_connection
+        with postgres.server().stopped():
+            asking = threading.Thread(target=lambda: said.append(lock.renew()), daemon=True)
+            asking.start()
+            while not lock._use.locked():
+                time.sleep(0.01)
+            stack.close()
+            assert not used.closed
+        asking.join(30)
+        assert said == [True]
+        assert used.closed
+        assert lock.renew() is False, "it was given up"
+        free = []
+        for _ in range(100):  # the server notices it in its own time
+            with store.held("part") as again:
+                free.append(again.alone)
+            if free[-1]:
+                break
+            time.sleep(0.1)
+    assert free[-1]
 
 
 def test_a_run_whose_time_is_over_is_not_going_on(url: str, tmp_path: Path) -> None:
