@@ -13,10 +13,7 @@ from auditor.model import Problem, Reason
 from auditor.transports import kubernetes as transport
 from auditor.transports.kubernetes import collect_cluster
 from tests.support.apiserver import PODS, ApiServer, write_certificates
-from tests.support.cluster import Spec, collect, refused
-
-ADDONS_SERVED = {"validatingadmissionpolicies", "validatingadmissionpolicybindings"}
-SERVED = {k for k, v in KINDS.items() if not v.addon} | ADDONS_SERVED
+from tests.support.cluster import SERVED, Spec, collect, refused
 
 
 @pytest.fixture

@@ -19,10 +19,7 @@ from auditor.model import Evidence, Problem, Reason, Target
 from auditor.targets import result_of
 from auditor.transports.kubernetes import collect_cluster
 from tests.support.apiserver import PODS, ApiServer, ListKind
-from tests.support.cluster import Spec, collect
-
-ADDONS_SERVED = {"validatingadmissionpolicies", "validatingadmissionpolicybindings"}
-SERVED = {k for k, v in KINDS.items() if not v.addon} | ADDONS_SERVED
+from tests.support.cluster import SERVED, Spec, collect
 
 
 @pytest.fixture

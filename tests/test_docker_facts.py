@@ -301,7 +301,7 @@ def test_a_secret_among_arguments_is_taken_out_whole(rest: str, name: str) -> No
     """What is no shell's text is not cut like it: a value goes on to the end of its word."""
     secret = f"zq{rest}qz"
     args = [["-e", f"{name}={secret}"], [f"{name}: {secret}"], ["--x", f"a.{name}={secret}"], [f"--{name}", secret, "--y"],
-            [f"--{name}={secret}"], ["sh", "-c", f"run --{name}={shlex.quote(secret)} x"]]  # fmt: skip
+            [f"--{name}={secret}"], [f"--x=a.{name}={secret}"], ["sh", "-c", f"run --{name}={shlex.quote(secret)} x"]]  # fmt: skip
     for words in (
         *map(redact_args, args),
         redact_data({"l": args, "env": [{"name": name, "value": secret}, {"value": 1}], "t": f"{name}={secret}"}),

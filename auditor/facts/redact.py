@@ -164,7 +164,7 @@ def redact_args(args: list[str]) -> list[str]:
         if flag and equals and is_secret_name(name.lstrip("-")):
             found.append(arg if value.lower() in _BOOLEANS else f"{name}={REDACTED}")
         elif flag and equals:
-            found.append(f"{name}={redact_text(value)}")
+            found.append(f"{name}={_redact_word(value)}")
         else:
             takes_next = flag and (name == "-t" or is_secret_name(name.lstrip("-")))
             found.append(redact_text(arg) if script else _redact_word(arg))

@@ -17,6 +17,8 @@ from checks import check_types
 from tests.support.apiserver import ApiServer, serving
 
 FILES = [Path(__file__).parents[2] / "benchmarks" / "kubernetes" / name for name in ("permissions.yaml", "policies.yaml")]
+#: Kinds that the served recording has.
+SERVED = {k for k, v in KINDS.items() if not v.addon} | {"validatingadmissionpolicies", "validatingadmissionpolicybindings"}
 EVERYTHING = frozenset(f"objects:{kind}" for kind in KINDS)
 
 
